@@ -1,0 +1,86 @@
+"""ControlLoop: observe, act, filter, command, notify. The same loop in simulation, in the twin, on hardware and under ROS."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from praxon.contract import Observation
+from praxon.robots.base import Agent, Robot, SafeCommand
+from praxon.robots.safety import SafetyFilter
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What happened at one control step; handed to every subscriber (recorder, video, metrics).
+
+    Args:
+        index: ticks since the loop was reset.
+        observation: what was seen, None when nothing complete had arrived.
+        action: (num_joints,) what the agent asked for, None when it said nothing.
+        command: what was sent.
+    """
+
+    index: int
+    observation: Observation | None
+    action: np.ndarray | None
+    command: SafeCommand
+
+
+class ControlLoop:
+    """Runs an agent on a robot at a fixed period against absolute deadlines, so that it never drifts.
+
+    Args:
+        robot: the body.
+        agent: who decides.
+        safety: the filter every command passes.
+        subscribers: called with each ``Tick`` after its command was sent.
+    """
+
+    def __init__(
+        self, robot: Robot, agent: Agent, safety: SafetyFilter, subscribers: Sequence[Callable[[Tick], None]] = ()
+    ) -> None:
+        self.robot = robot
+        self.agent = agent
+        self.safety = safety
+        self.subscribers = list(subscribers)
+        self.period_ns = round(safety.period_s * 1e9)
+        self.overruns = 0
+        self._index = 0
+        self._deadline_ns = 0
+
+    def reset(self, positions: np.ndarray, seed: int) -> None:
+        """Start from rest at the measured joint ``positions`` (num_joints,) with everything random fixed by ``seed``."""
+        self.safety.reset(positions)
+        self.agent.reset(seed)
+        self.overruns = 0
+        self._index = 0
+        self._deadline_ns = self.robot.now_ns()
+
+    def tick(self) -> Tick:
+        """One control step; returns when the next one is due.
+
+        A missed deadline is counted and skipped to the next tick of the grid; the command then runs on into its
+        preview, which ends at rest.
+        """
+        now_ns = self.robot.now_ns()
+        observation = self.robot.observe()
+        actions = None if observation is None else self.agent.act(observation)
+        stamp_ns = now_ns if observation is None else observation.stamp_ns
+        command = self.safety.filter(actions, stamp_ns, now_ns, self.robot.lookahead)
+        self.robot.command(command)
+        tick = Tick(self._index, observation, None if actions is None else actions[0], command)
+        for notify in self.subscribers:
+            notify(tick)
+        self._index += 1
+        self._wait()
+        return tick
+
+    def _wait(self) -> None:
+        self._deadline_ns += self.period_ns
+        late_ns = self.robot.now_ns() - self._deadline_ns
+        if late_ns > 0:
+            missed = late_ns // self.period_ns + 1
+            self.overruns += int(missed)
+            self._deadline_ns += missed * self.period_ns
+        self.robot.wait_until(self._deadline_ns)

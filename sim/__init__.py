@@ -1,0 +1,1 @@
+import praxon.gl  # noqa: F401  (selects the OpenGL backend before MuJoCo is imported)

@@ -1,0 +1,92 @@
+"""Task: what is in the world, how an episode starts, when it has succeeded, and who can show how.
+
+A task is a file with a class and an MJCF world of the same name beside it. The class places objects, judges and
+rewards; observing is generic, because every object is a named body whose pose is a feature of the contract.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from praxon.contract import Feature
+from praxon.robots.base import Agent
+from praxon.robots.spec import RobotSpec
+from praxon.sim.scene import Scene
+
+POSE_COMPONENTS = ("x", "y", "z", "qw", "qx", "qy", "qz")
+
+
+class Task(ABC):
+    """One task. Subclasses state their constants first, then these methods, in this order.
+
+    Args:
+        robot: who does it; scripted experts ask it for its joints, tool and gripper.
+    """
+
+    name: ClassVar[str]
+    instruction: ClassVar[str]
+    world: ClassVar[Path]
+    objects: ClassVar[tuple[str, ...]]
+    """Bodies whose poses are observed."""
+    time_limit_s: ClassVar[float]
+    cameras: ClassVar[tuple[str, ...]] = ("front",)
+    """Cameras that the world offers besides the robot's own."""
+    start_noise_rad: ClassVar[float] = 0.02
+    """Half-width of the uniform noise on the arm's home pose at the start [rad]."""
+
+    def __init__(self, robot: RobotSpec) -> None:
+        self.robot = robot
+
+    def features(self) -> tuple[Feature, ...]:
+        """Pose of each object in the robot's base frame, (7,): metres and a unit quaternion (w, x, y, z), w >= 0."""
+        return tuple(
+            Feature(
+                name=f"observation.{body}_pose",
+                kind="pose",
+                shape=(7,),
+                names=POSE_COMPONENTS,
+                unit="m,1",
+                frame=self.robot.base_frame,
+                source=body,
+            )
+            for body in self.objects
+        )
+
+    def start(self, rng: np.random.Generator) -> np.ndarray:
+        """Joint positions at the start of an episode, (num_joints,): home with noise on the arm."""
+        positions = np.array(self.robot.home)
+        arm = np.array([joint.unit == "rad" for joint in self.robot.joints])
+        positions[arm] += rng.uniform(-self.start_noise_rad, self.start_noise_rad, arm.sum())
+        return positions
+
+    @abstractmethod
+    def place(self, scene: Scene, rng: np.random.Generator) -> None:
+        """Put the objects where this episode begins; the robot already stands at ``start``."""
+
+    @abstractmethod
+    def success(self, scene: Scene) -> bool:
+        """Whether the task is solved in the present state."""
+
+    @abstractmethod
+    def reward(self, scene: Scene) -> float:
+        """Shaped reward of the present state in [0, 1]."""
+
+    def metrics(self, scene: Scene) -> dict[str, float]:
+        """Task-specific figures of the present state; evaluation reports their maximum and last value."""
+        return {}
+
+    @abstractmethod
+    def expert(self, scene: Scene, period_s: float) -> Agent:
+        """A scripted expert that acts on observations of this task at the given control period [s]."""
+
+
+def tolerance(value: float, bound: float, margin: float) -> float:
+    """1 where ``value <= bound``, falling as a Gaussian to 0.1 at ``bound + margin`` (the suite's reward vocabulary).
+
+    Source: Tassa et al., "DeepMind Control Suite", arXiv 1801.00690, section 2.
+    """
+    if value <= bound:
+        return 1.0
+    return float(np.exp(-0.5 * ((value - bound) / margin) ** 2 * 2 * np.log(10)))
