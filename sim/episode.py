@@ -62,6 +62,7 @@ class Simulation:
         rng = np.random.default_rng(seed)
         start = self.task.start(rng)
         self.scene.reset(start)
+        mujoco.mj_kinematics(self.scene.model, self.scene.data)
         self.task.place(self.scene, rng)
         mujoco.mj_forward(self.scene.model, self.scene.data)
         self.robot.reset(start)

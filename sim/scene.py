@@ -72,6 +72,10 @@ class Scene:
         """Measured joint velocities in the RobotSpec's order, (num_joints,) [rad/s or m/s]."""
         return self.data.qvel[self.joint_dof]
 
+    def tool_position(self) -> np.ndarray:
+        """Position of the tool site in the base frame, (3,) [m]."""
+        return self.data.site_xpos[self.tool_site].copy()
+
     def set_reference(self, positions: np.ndarray) -> None:
         """Give the servos their target, (num_joints,) [rad or m]."""
         self.data.ctrl[self._actuators] = positions[self._actuator_source]

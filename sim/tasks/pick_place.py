@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from praxon.contract import Observation
-from praxon.sim.expert import ScriptedExpert, ToolTarget, square_grasp_yaw
+from praxon.sim.expert import ToolTarget
+from praxon.sim.grasping import CLOSED_M, OPEN_M, GraspExpert
 from praxon.sim.scene import Scene
 from praxon.sim.task import Task, tolerance
 
-CUBE_HALF_M = 0.02
+CUBE_HALF_M = GraspExpert.CUBE_HALF_M
 AREA = ((0.40, -0.20), (0.60, 0.20))
 """Corners of the rectangle in which cube and marker lie [m]."""
 MIN_DISTANCE_M = 0.12
 ON_MARKER_M = 0.025
-OPEN_M = 0.03
+RELEASED_M = 0.03
 AT_REST_M_S = 0.05
 
 
@@ -45,13 +46,13 @@ class PickPlace(Task):
             np.linalg.norm(cube.xpos[:2] - goal.xpos[:2]) <= ON_MARKER_M
             and abs(cube.xpos[2] - CUBE_HALF_M) <= 0.005
             and np.linalg.norm(cube.cvel) <= AT_REST_M_S
-            and gripper >= OPEN_M
+            and gripper >= RELEASED_M
         )
 
     def reward(self, scene: Scene) -> float:
         """A third each for the tool at the cube, the cube off the table or at the marker, the cube on the marker."""
         cube, goal = scene.data.body("cube").xpos, scene.data.body("goal").xpos
-        tool = scene.data.site_xpos[scene.tool_site]
+        tool = scene.tool_position()
         away = float(np.linalg.norm(cube[:2] - goal[:2]))
         reach = tolerance(float(np.linalg.norm(tool - cube)), 0.01, 0.2)
         placed = tolerance(away, ON_MARKER_M, 0.2)
@@ -68,43 +69,29 @@ class PickPlace(Task):
         return PickPlaceExpert(self.robot, period_s)
 
 
-class PickPlaceExpert(ScriptedExpert):
-    """Decides by where cube, marker, tool and fingers are; it has no memory."""
+class PickPlaceExpert(GraspExpert):
+    """Grasps, carries, sets down, lets go; decided by where cube, marker, tool and fingers are."""
 
-    HOVER_M = 0.08
     CARRY_M = 0.12
 
     def target(self, observation: Observation, tool: np.ndarray, yaw: float) -> ToolTarget:
         """The next tool pose by the first case that applies."""
-        cube_pose = observation.features["observation.cube_pose"].astype(np.float64)
-        cube, goal = cube_pose[:3], observation.features["observation.goal_pose"][:3].astype(np.float64)
-        gripper = float(observation.features["observation.state"][self.robot.index(self.robot.gripper or "")])
-        grasp_yaw = square_grasp_yaw(cube_pose)
+        cube = self.cube_pose(observation)[:3]
+        goal = observation.features["observation.goal_pose"][:3].astype(np.float64)
         on_marker = np.linalg.norm(cube[:2] - goal[:2]) <= 0.012 and cube[2] <= CUBE_HALF_M + 0.003
-        at_cube = np.linalg.norm(tool - cube) <= 0.014
         if on_marker:
-            if at_cube and gripper < 0.034:
-                return ToolTarget(tool, yaw, 0.04)
-            return ToolTarget(np.array([*tool[:2], 0.16]), 0.0, 0.04, speed=0.25)
-        if at_cube and gripper <= CUBE_HALF_M + 0.0015:
+            if self.at_cube(cube, tool) and self.gripper(observation) < 0.034:
+                return ToolTarget(tool, yaw, OPEN_M)
+            return ToolTarget(np.array([*tool[:2], 0.16]), 0.0, OPEN_M, speed=0.25)
+        if self.holding(observation, tool):
             return self._carry(tool, yaw, goal)
-        return self._grasp(tool, yaw, cube, grasp_yaw)
+        return self.grasp(observation, tool, yaw)
 
     def _carry(self, tool: np.ndarray, yaw: float, goal: np.ndarray) -> ToolTarget:
         away = float(np.linalg.norm(tool[:2] - goal[:2]))
-        if away > 0.008:
-            # Rise first, then across on a slope: low only where the cube may touch the table.
-            height = self.CARRY_M if away > 0.05 else CUBE_HALF_M + 0.03
-            across = goal[:2] if tool[2] > CUBE_HALF_M + 0.02 else tool[:2]
-            return ToolTarget(np.array([*across, height]), yaw, 0.0)
-        return ToolTarget(np.array([*goal[:2], CUBE_HALF_M - 0.004]), yaw, 0.0, speed=0.15)
-
-    def _grasp(self, tool: np.ndarray, yaw: float, cube: np.ndarray, grasp_yaw: float) -> ToolTarget:
-        aside = float(np.linalg.norm(tool[:2] - cube[:2]))
-        turned = abs(yaw - grasp_yaw)
-        low = tool[2] <= cube[2] + 0.008
-        if aside <= 0.01 and low:
-            return ToolTarget(np.array([*cube[:2], cube[2]]), grasp_yaw, 0.0, speed=0.1)
-        if aside <= 0.012 and turned <= 0.15:
-            return ToolTarget(np.array([*cube[:2], cube[2]]), grasp_yaw, 0.04, speed=0.25)
-        return ToolTarget(np.array([*cube[:2], cube[2] + self.HOVER_M]), grasp_yaw, 0.04, speed=0.5)
+        if away <= 0.008:
+            return ToolTarget(np.array([*goal[:2], CUBE_HALF_M - 0.004]), yaw, CLOSED_M, speed=0.15)
+        # Rise first, then across on a slope: low only where the cube may touch the table.
+        height = self.CARRY_M if away > 0.05 else CUBE_HALF_M + 0.03
+        across = goal[:2] if tool[2] > CUBE_HALF_M + 0.02 else tool[:2]
+        return ToolTarget(np.array([*across, height]), yaw, CLOSED_M)

@@ -1,0 +1,112 @@
+"""Composing a verb's config with hydra: overrides checked before anything runs, each mistake answered with the nearest right name."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from praxon.errors import ConfigError, nearest
+from praxon.targets import CONFIGS, options
+
+Config = DictConfig
+
+
+def compose_config(verb: str, overrides: list[str]) -> Config:
+    """The resolved config of a verb under overrides like ``task=lift episodes=10 training.batch_size=64``.
+
+    Raises:
+        ConfigError: naming the override that is wrong and what would be right.
+    """
+    parsed = _parse(overrides)
+    groups = {entry.name for entry in CONFIGS.iterdir() if entry.is_dir() and not entry.name.startswith("_")}
+    chosen = [override for override in parsed if override.key_or_group in groups]
+    for override in chosen:
+        group, name = override.key_or_group, str(override.value())
+        if name not in options(group):
+            raise ConfigError(f"There is no {group} '{name}'.{nearest(name, options(group))} Known: {', '.join(options(group))}.")
+    with initialize_config_dir(config_dir=str(CONFIGS.resolve()), version_base="1.3"):
+        try:
+            base = compose(verb, overrides=[_text(override) for override in chosen])
+            _check_keys(verb, base, [override for override in parsed if override not in chosen], groups)
+            config = compose(verb, overrides=overrides)
+            OmegaConf.resolve(config)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(f"The overrides of '{verb}' cannot be applied: {' '.join(str(error).split())}") from error
+    _check_types(base, config)
+    return config
+
+
+def help_text(verb: str, docstring: str) -> str:
+    """Docstring, settings with defaults and meaning, and what the groups offer."""
+    lines = [docstring, "", f"usage: praxon {verb} [name=value ...]", "", "settings:"]
+    text = (CONFIGS / f"{verb}.yaml").read_text()
+    for match in re.finditer(r"^(\w+):[ ]*([^#\n]*?)[ ]*(?:# (.*))?$", text, re.MULTILINE):
+        key, value, comment = match.groups()
+        if key not in ("defaults", "hydra") and (value or comment):
+            lines.append(f"  {f'{key}={value}':<28} {comment or ''}".rstrip())
+    used = re.findall(r"^  - (?:override )?/?(\w+): (\w+)", text, re.MULTILINE)
+    if used:
+        lines += ["", "groups (settings of a group are reached with a dot, e.g. training.batch_size=64):"]
+        for group, default in used:
+            lines.append(f"  {f'{group}={default}':<28} {', '.join(options(group))}")
+    return "\n".join(lines)
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    try:
+        return list(OverridesParser.create().parse_overrides(overrides))
+    except HydraException as error:
+        unreadable = next((text for text in overrides if "=" not in text), "")
+        hint = f"'{unreadable}' is not of the form name=value." if unreadable else " ".join(str(error).split())
+        raise ConfigError(f"The overrides cannot be read: {hint}") from error
+
+
+def _text(override: Override) -> str:
+    assert override.input_line is not None
+    return override.input_line
+
+
+def _check_keys(verb: str, config: Config, overrides: list[Override], groups: set[str]) -> None:
+    known = list(_keys(OmegaConf.to_container(config, resolve=False)))
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_add():
+            raise ConfigError(f"'{verb}' has no setting '{key}' to add.{nearest(key, known)}")
+        if key not in known:
+            raise ConfigError(
+                f"'{verb}' has no setting '{key}'.{nearest(key, [*known, *groups])} "
+                f"Settings: {', '.join(name for name in known if '.' not in name)}; see praxon {verb} --help."
+            )
+
+
+def _keys(container: Any, prefix: str = "") -> Any:
+    if isinstance(container, dict):
+        for key, value in container.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _check_types(base: Config, config: Config, prefix: str = "") -> None:
+    """A number stays a number: 'episodes=ten' is met here and not an hour later."""
+    for key in base:
+        name = f"{prefix}{key}"
+        before, after = OmegaConf.select(base, str(key)), OmegaConf.select(config, str(key))
+        if isinstance(before, DictConfig):
+            if isinstance(after, DictConfig):
+                _check_types(before, after, f"{name}.")
+            continue
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(before))
+        fits = isinstance(after, bool) if isinstance(before, bool) else isinstance(after, (int, float) if isinstance(before, float) else type(before))
+        if expected and after is not None and (not fits or (isinstance(after, bool) and not isinstance(before, bool))):
+            raise ConfigError(f"Setting '{name}' is '{after}'; {expected} is expected, as in {name}={before}.")
+
+
+def project_path(path: str | Path) -> Path:
+    """A path the user wrote, relative to where the command was started."""
+    return Path(path).expanduser()

@@ -1,0 +1,97 @@
+"""What every verb does around its work: a run folder with the resolved config, a log and result.json; progress bars."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from praxon.commands._hydra import Config
+from praxon.errors import ConfigError
+
+console = Console(soft_wrap=True)
+log = logging.getLogger("praxon")
+
+
+class Run:
+    """The folder of one run.
+
+    Args:
+        verb: name of the verb.
+        config: resolved; written to ``config.yaml``.
+    """
+
+    def __init__(self, verb: str, config: Config) -> None:
+        chosen = config.get("run_dir")
+        self.path = Path(chosen) if chosen else Path("runs") / verb / time.strftime("%Y-%m-%d_%H-%M-%S")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "config.yaml").write_text(OmegaConf.to_yaml(config))
+            handler = logging.FileHandler(self.path / "log.txt")
+        except OSError as error:
+            raise ConfigError(f"run_dir '{self.path}' cannot be written: {error.strerror}.") from error
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        for old in log.handlers[:]:
+            log.removeHandler(old)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.info("praxon %s in %s", verb, self.path)
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the run began [s]."""
+        return round(time.perf_counter() - self._began, 2)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json`` whole or not at all."""
+        write_json(self.path / "result.json", result)
+        log.info("result %s", json.dumps({k: v for k, v in result.items() if not isinstance(v, (list, dict))}))
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write beside and rename, so that a reader never sees half a file."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Any]:
+    """Yields ``advance(steps=1, **fields)``; ``note='...'`` shows a figure behind the bar."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total, note="")
+
+        def advance(steps: float = 1, note: str | None = None, completed: float | None = None) -> None:
+            progress.update(task, advance=None if completed is not None else steps, completed=completed)
+            if note is not None:
+                progress.update(task, note=note)
+
+        yield advance
+
+
+def require(condition: bool, sentence: str) -> None:
+    """``ConfigError`` with this sentence unless the condition holds."""
+    if not condition:
+        raise ConfigError(sentence)
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """A config node as plain containers."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]

@@ -1,0 +1,109 @@
+"""Record demonstrations of a task by its scripted expert.
+
+Leaves <run_dir>/dataset in LeRobot's v3.0 layout, carrying the contract, and result.json with the expert's success.
+Example: praxon collect task=lift episodes=50 run_dir=runs/lift
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from praxon.commands._hydra import Config
+from praxon.commands._run import Run, console, log, plain, progress_bar, require
+from praxon.errors import DatasetError
+from praxon.robots.loop import Tick
+from praxon.sim.episode import EpisodeResult
+from praxon.sim.factory import make_simulation
+from praxon.sim.parallel import Worker, run_seeds
+from praxon.sim.perturbation import PerturbedAgent
+from praxon.sim.seeds import Purpose, episode_seeds
+from praxon.sim.statistics import success_summary
+
+ATTEMPTS_PER_EPISODE = 3
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One recorded episode: frames by feature name, stamps [ns], and how it went."""
+
+    frames: dict[str, np.ndarray]
+    stamps_ns: np.ndarray
+    result: EpisodeResult
+
+
+def demonstrator(
+    task: dict[str, Any], robot: dict[str, Any], period_s: float, cameras: list[str], image_size: list[int],
+    perturbation_rad: float, linger_s: float,
+) -> Worker[Demonstration]:
+    """A function from a seed to one demonstration."""
+    simulation = make_simulation(task, robot, period_s, cameras, image_size)
+    expert = simulation.task.expert(simulation.scene, period_s)
+    agent = PerturbedAgent(expert, simulation.scene.robot, perturbation_rad, period_s)
+
+    def demonstrate(seed: int) -> Demonstration:
+        frames: dict[str, list[np.ndarray]] = {feature.name: [] for feature in simulation.contract}
+        stamps: list[int] = []
+
+        def record(tick: Tick) -> None:
+            if tick.observation is None or agent.intended is None:
+                return
+            for name, value in tick.observation.features.items():
+                frames[name].append(value)
+            frames[simulation.contract.action.name].append(agent.intended.astype(np.float32))
+            stamps.append(tick.observation.stamp_ns)
+
+        result = simulation.run(agent, seed, [record], linger_s)
+        return Demonstration({name: np.stack(values) for name, values in frames.items()}, np.array(stamps), result)
+
+    return demonstrate
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Collect as configured; returns what is written to result.json."""
+    require(config.episodes >= 1, f"episodes is {config.episodes}; at least 1 is needed.")
+    require(config.control_hz > 0, f"control_hz is {config.control_hz}; a positive rate is needed.")
+    from praxon.datasets.lerobot_writer import LeRobotWriter
+
+    work = Run("collect", config)
+    task, robot = plain(config.task), plain(config.robot)
+    make = partial(
+        demonstrator, task, robot, 1 / config.control_hz, list(config.cameras), list(config.image_size),
+        config.perturbation_rad, config.linger_s,
+    )
+    described = make_simulation(task, robot, 1 / config.control_hz, list(config.cameras), list(config.image_size))
+    seeds = episode_seeds(Purpose.COLLECT, config.seed, ATTEMPTS_PER_EPISODE * config.episodes)
+    kept = attempts = successes = frames = 0
+    with LeRobotWriter(
+        work.path / "dataset", described.contract, described.task.instruction, described.scene.robot.name
+    ) as writer, progress_bar(f"collect {described.task.name}", config.episodes) as advance:
+        for demonstration in run_seeds(make, seeds, config.workers):
+            attempts += 1
+            successes += demonstration.result.success
+            if demonstration.result.success or config.keep_failures:
+                writer.add_episode(demonstration.frames, demonstration.stamps_ns)
+                kept += 1
+                frames += len(demonstration.stamps_ns)
+            advance(completed=kept, note=f"{successes}/{attempts} succeeded")
+            if kept == config.episodes:
+                break
+    if kept < config.episodes:
+        raise DatasetError(
+            f"Only {kept} of {config.episodes} demonstrations of '{described.task.name}' succeeded in {attempts} attempts; "
+            "a smaller perturbation_rad, or keep_failures=true, would keep more."
+        )
+    result = {
+        "task": described.task.name,
+        "robot": described.scene.robot.name,
+        "dataset": str(work.path / "dataset"),
+        "episodes": kept,
+        "frames": frames,
+        "seed": config.seed,
+        **success_summary(successes, attempts, prefix="expert_"),
+        "seconds": work.seconds,
+    }
+    work.finish(result)
+    log.info("kept %d of %d episodes", kept, attempts)
+    console.print(f"{kept} episodes, {frames} frames in [bold]{work.path / 'dataset'}[/bold]; expert {successes}/{attempts}.")
+    return result

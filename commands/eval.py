@@ -1,0 +1,161 @@
+"""Evaluate a policy in simulation on unseen starts.
+
+Writes result.json with success, Wilson interval, latency and every episode; video=true films a success and a failure.
+Example: praxon eval bundle=runs/lift-flow/bundle task=lift episodes=50 seed=7
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from praxon.commands._hydra import Config
+from praxon.commands._run import Run, console, plain, progress_bar, require
+from praxon.robots.base import Agent
+from praxon.robots.hold import HoldAgent
+from praxon.sim.episode import EpisodeResult, Simulation
+from praxon.sim.factory import make_simulation
+from praxon.sim.parallel import Worker, run_seeds
+from praxon.sim.rendering import rendering_problem
+from praxon.sim.seeds import Purpose, episode_seeds
+from praxon.sim.statistics import latency_summary, success_summary
+from praxon.sim.video import FrameRecorder, Video
+
+AGENTS = ("policy", "expert", "hold")
+PAUSE_S = 0.7
+"""How long a video stands still after an episode [s]."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluated episode and the latency of each inference in it [ms]."""
+
+    result: EpisodeResult
+    latencies_ms: list[float]
+
+
+@dataclass
+class Evaluator:
+    """A simulation, who acts in it, and the inference latencies as they come [s]."""
+
+    simulation: Simulation
+    agent: Agent
+    latencies_s: Any
+
+    def __call__(self, seed: int) -> Evaluated:
+        """Run the episode of a seed."""
+        self.latencies_s.clear()
+        result = self.simulation.run(self.agent, seed)
+        return Evaluated(result, [1e3 * seconds for seconds in self.latencies_s])
+
+
+def evaluator(
+    task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: str | None, threads: int
+) -> Evaluator:
+    """Build what runs episodes; called once in each process."""
+    if agent != "policy":
+        simulation = make_simulation(task, robot)
+        period_s = simulation.contract.chunk.control_period_s
+        chosen = HoldAgent() if agent == "hold" else simulation.task.expert(simulation.scene, period_s)
+        return Evaluator(simulation, chosen, [])
+    import torch
+
+    from praxon.policies.agent import ChunkAgent, InlineRunner
+    from praxon.policies.bundle import load_bundle
+
+    torch.set_num_threads(threads)
+    loaded = load_bundle(Path(str(bundle)))
+    simulation = make_simulation(task, robot, policy_contract=loaded.contract)
+    runner = InlineRunner()
+    policy_agent = ChunkAgent(loaded.policy, simulation.contract, runner)
+    simulation.reset(0)
+    policy_agent.warm_up(simulation.robot.observe())
+    return Evaluator(simulation, policy_agent, runner.latencies_s)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Evaluate as configured; returns what is written to result.json."""
+    require(config.episodes >= 1, f"episodes is {config.episodes}; at least 1 is needed.")
+    require(config.agent in AGENTS, f"There is no agent '{config.agent}'. Agents: {', '.join(AGENTS)}.")
+    require(
+        config.agent != "policy" or config.bundle is not None,
+        "No bundle was given; bundle=<folder> names a policy, agent=expert or agent=hold need none.",
+    )
+    make: partial[Worker[Evaluated]] = partial(
+        evaluator, plain(config.task), plain(config.robot), config.agent, config.bundle, config.threads
+    )
+    here = make()
+    work = Run("eval", config)
+    seeds = episode_seeds(Purpose.EVALUATE, config.seed, config.episodes)
+    episodes: list[Evaluated] = []
+    successes = 0
+    in_process = (lambda: here) if config.workers <= 1 else make
+    with progress_bar(f"eval {here.simulation.task.name}", config.episodes) as advance:
+        for evaluated in run_seeds(in_process, seeds, config.workers):
+            episodes.append(evaluated)
+            successes += evaluated.result.success
+            advance(note=f"{successes}/{len(episodes)} succeeded")
+
+    results = [evaluated.result for evaluated in episodes]
+    result = {
+        "task": here.simulation.task.name,
+        "robot": here.simulation.scene.robot.name,
+        "agent": config.agent,
+        "bundle": config.bundle,
+        "seed": config.seed,
+        **success_summary(successes, len(results)),
+        "latency_ms": latency_summary([value for evaluated in episodes for value in evaluated.latencies_ms]),
+        "metrics": _mean_metrics(results),
+        "mean_steps": round(float(np.mean([episode.steps for episode in results])), 2),
+        "seconds": work.seconds,
+        "episode_results": [_without_time(episode) for episode in results],
+        "latencies_ms": [round(value, 3) for evaluated in episodes for value in evaluated.latencies_ms],
+    }
+    if config.video:
+        result["video"] = film(here, results, work.path / "video.mp4")
+    work.finish(result)
+    low, high = result["interval_95"]
+    console.print(
+        f"{config.agent}: {successes}/{len(results)} succeeded, {100 * result['success_rate']:.1f} % "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}); {work.path / 'result.json'}"
+    )
+    return result
+
+
+def film(evaluate: Evaluator, results: list[EpisodeResult], path: Path) -> list[dict[str, Any]]:
+    """Run one success and one failure again with a camera; returns what the video shows, in order."""
+    problem = rendering_problem()
+    if problem:
+        console.print(f"No video: {problem}")
+        return []
+    chosen = [next((r for r in results if r.success == success), None) for success in (True, False)]
+    fps = round(1 / evaluate.simulation.contract.chunk.control_period_s)
+    shown: list[dict[str, Any]] = []
+    video: Video | None = None
+    for episode in filter(None, chosen):
+        recorder = FrameRecorder(evaluate.simulation)
+        again = evaluate.simulation.run(evaluate.agent, episode.seed, [recorder])
+        recorder.close()
+        height, width, _ = recorder.pictures[0].shape
+        video = video or Video(path, fps, height, width)
+        still = [recorder.pictures[-1]] * round(PAUSE_S * fps)
+        for picture in [*recorder.pictures, *still]:
+            video.add(picture)
+        shown.append({"seed": episode.seed, "success": again.success, "seconds": again.seconds})
+    if video is not None:
+        video.close()
+    return shown
+
+
+def _mean_metrics(results: list[EpisodeResult]) -> dict[str, float]:
+    return {
+        f"mean_{name}": round(float(np.mean([episode.metrics[name] for episode in results])), 5)
+        for name in results[0].metrics
+    }
+
+
+def _without_time(episode: EpisodeResult) -> dict[str, Any]:
+    """Everything that is the same on every run of the same seed."""
+    return {key: value for key, value in asdict(episode).items() if key != "wall_s"}

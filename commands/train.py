@@ -1,0 +1,111 @@
+"""Train a policy on demonstrations.
+
+Leaves <run_dir>/bundle, ready for praxon eval and praxon serve, with checkpoints, metrics.jsonl and TensorBoard files
+beside it. Ctrl-C saves a checkpoint; resume=true continues from the last one, after a crash as well.
+Example: praxon train policy=flow task=lift dataset=runs/lift/dataset minutes=3 run_dir=runs/lift-flow
+"""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from praxon import __version__
+from praxon.commands._hydra import Config
+from praxon.commands._run import Run, console, plain, progress_bar, require
+from praxon.errors import ConfigError
+
+PROGRESS_STEPS = 1000
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train as configured; returns what is written to result.json."""
+    require(
+        config.dataset is not None,
+        "No dataset was given; dataset=<folder> names demonstrations, such as praxon collect leaves in <run_dir>/dataset.",
+    )
+    run_dir = Path(config.run_dir) if config.run_dir else None
+    if run_dir and (run_dir / "checkpoints").exists() and not config.resume:
+        raise ConfigError(
+            f"run_dir '{run_dir}' already holds a training; resume=true continues it, another run_dir starts a new one."
+        )
+    import torch
+
+    from praxon.datasets.lerobot_reader import LeRobotDataset
+    from praxon.datasets.windows import Windows
+    from praxon.learning.trainer import StepReport, Trainer
+    from praxon.policies.build import build_policy
+    from praxon.policies.bundle import save_bundle
+
+    dataset = LeRobotDataset(Path(config.dataset))
+    for name in ("task", "robot"):
+        found, asked = getattr(dataset.contract, name), config[name]
+        require(asked in (None, found), f"The dataset '{config.dataset}' is of {name} '{found}', not '{asked}'.")
+    work = Run("train", config)
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+
+    policy_config = plain(config.policy)
+    torch.manual_seed(config.seed)
+    policy = build_policy(policy_config, dataset.contract)
+    policy.normalizer.fit(dataset.statistics)
+    windows = Windows(dataset, policy.contract.chunk)
+    trainer = Trainer(**plain(config.training), steps=config.steps, minutes=config.minutes, seed=config.seed)
+    digest = dataset.digest()
+
+    with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS) as advance:
+
+        def show(report: StepReport) -> None:
+            if report.step % 10 == 0 or report.progress >= 1:
+                advance(completed=PROGRESS_STEPS * report.progress, note=f"step {report.step}, loss {report.loss:.4f}")
+
+        try:
+            trained = trainer.fit(
+                policy, windows, work.path, config={"policy": policy_config, "dataset": digest}, on_step=show
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"A checkpoint was saved; resume=true run_dir={work.path} continues this training."
+            ) from None
+
+    result = {
+        "task": dataset.contract.task,
+        "robot": dataset.contract.robot,
+        "policy": _name(policy_config),
+        "bundle": str(work.path / "bundle"),
+        "dataset": str(config.dataset),
+        "dataset_digest": digest,
+        "episodes": dataset.num_episodes,
+        "frames": dataset.num_frames,
+        "parameters": sum(parameter.numel() for parameter in policy.parameters()),
+        "steps": trained.step,
+        "loss": trained.loss,
+        "seed": config.seed,
+        "training_seconds": round(trained.elapsed_s, 2),
+        "seconds": work.seconds,
+    }
+    recipe = {"policy": policy_config, "training": plain(config.training), "seed": config.seed}
+    save_bundle(work.path / "bundle", policy, recipe, card=_card(result))
+    work.finish(result)
+    console.print(f"{trained.step} steps in {trained.elapsed_s:.0f} s; bundle in [bold]{work.path / 'bundle'}[/bold].")
+    return result
+
+
+def _name(policy_config: dict[str, Any]) -> str:
+    return str(policy_config["_target_"]).rpartition(".")[2]
+
+
+def _card(result: dict[str, Any]) -> str:
+    """What a person should know about the bundle; holds nothing that differs between equal runs."""
+    import torch
+
+    rows = {
+        "task": result["task"],
+        "robot": result["robot"],
+        "policy": f"{result['policy']}, {result['parameters']} parameters",
+        "demonstrations": f"{result['episodes']} episodes, {result['frames']} frames",
+        "dataset SHA-256": result["dataset_digest"],
+        "training": f"{result['steps']} steps, seed {result['seed']}",
+        "versions": f"praxon {__version__}, torch {torch.__version__}, python {platform.python_version()}",
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return f"# {result['policy']} for {result['task']} on {result['robot']}\n\n| | |\n| --- | --- |\n{table}\n"

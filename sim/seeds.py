@@ -1,0 +1,18 @@
+"""Seeds of episodes: one number from the user gives as many as are needed, and purposes never share any."""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What episodes are for; starts of different purposes differ even under the same seed."""
+
+    COLLECT = 0
+    EVALUATE = 1
+
+
+def episode_seeds(purpose: Purpose, seed: int, count: int) -> list[int]:
+    """``count`` seeds in [0, 2^31), the first ones the same whatever the count."""
+    state = np.random.SeedSequence([int(purpose), seed]).generate_state(count, np.uint32)
+    return [int(value >> 1) for value in state]
