@@ -1,4 +1,4 @@
-"""Where to push a block next: every contact around it, several directions, all lengths, rolled out and compared."""
+"""Where to push a block next: contacts all around it, several directions, every length, rolled out and compared."""
 
 from dataclasses import dataclass
 
@@ -12,39 +12,56 @@ class Push:
     """A straight push of the pusher's centre.
 
     Args:
+        pose: (3,) of the block for which it was planned [m, m, rad].
         start: (2,) where it begins, clear of the block [m].
         direction: (2,) unit vector.
         length: from ``start`` [m].
         error: predicted distance of the block from its goal afterwards [m].
+        gain: predicted rate at which that distance shrinks, in e-foldings per second [1/s].
     """
 
+    pose: np.ndarray
     start: np.ndarray
     direction: np.ndarray
     length: float
     error: float
+    gain: float
 
 
+@dataclass(frozen=True, eq=False)
 class PushPlanner:
-    """Greedy search: the push that brings the block toward its goal fastest.
+    """Greedy search for the push that brings a block toward its goal fastest.
 
-    Distance between poses is the root mean square distance between corresponding points of the block: with the frame at
-    the centroid, e^2 = |dp|^2 + 2 g^2 (1 - cos dyaw), g the radius of gyration.
+    Distance between poses is the root mean square distance between corresponding points of the block: with poses at the
+    centroid, e^2 = |dp|^2 + 2 g^2 (1 - cos dyaw), g the radius of gyration.
+
+    Args:
+        model: how the block moves.
+        outline: (V, 2) corners counter-clockwise in the block's frame, whose origin is its centroid [m].
+        gyration: radius of gyration g of its area [m].
+        goal: (3,) pose to reach [m, m, rad].
+        lower, upper: (2,) corners of the rectangle that the pusher's centre may not leave [m].
+        accuracy: distance from the goal below which being nearer is not worth much [m].
+        push_speed: [m/s].
     """
+
+    model: PlanarPushing
+    outline: np.ndarray
+    gyration: float
+    goal: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    accuracy: float = 0.0015
+    push_speed: float = 0.15
 
     SPACING_M = 0.01
     ANGLES = np.radians([-40.0, -20.0, 0.0, 20.0, 40.0])
-    CLEARANCE_M = 0.006
-    TRAVEL_S, TRAVEL_M_S, PUSH_M_S = 1.0, 0.4, 0.1
-
-    def __init__(
-        self, model: PlanarPushing, outline: np.ndarray, gyration: float, goal: np.ndarray,
-        lower: np.ndarray, upper: np.ndarray,
-    ) -> None:
-        self.model = model
-        self.gyration = gyration
-        self.goal = goal
-        self.lower, self.upper = lower, upper
-        self._starts, self._directions = self._candidates(outline)
+    FAN = np.radians([-30.0, -15.0, -5.0, 0.0, 5.0, 15.0, 30.0])
+    CLEARANCE_M = 0.01
+    MAX_STEP_M = 0.003
+    MIN_STEP_M = 0.0005
+    RELOCATE_S = 0.8
+    TRAVEL_M_S = 0.3
 
     def error(self, poses: np.ndarray) -> np.ndarray:
         """Distance of poses (..., 3) from the goal [m]."""
@@ -52,59 +69,54 @@ class PushPlanner:
         return np.sqrt(away + 2 * self.gyration**2 * (1 - np.cos(poses[..., 2] - self.goal[2])))
 
     def plan(self, pose: np.ndarray, tool: np.ndarray) -> Push:
-        turn = _rotation(pose[2])
-        starts = pose[:2] + self._starts @ turn.T
-        directions = self._directions @ turn.T
-        # Back off until clear: the pusher's orientation relative to the block changes from case to case.
-        starts = starts - directions * (self.CLEARANCE_M + np.abs(directions) @ np.array(self.model.pusher))[:, None]
-        free = self.model.depth(pose, starts) < -0.7 * self.CLEARANCE_M
-        free &= ((starts > self.lower) & (starts < self.upper)).all(axis=1)
-        starts, directions = starts[free], directions[free]
-        before = float(self.error(pose))
-        step = float(np.clip(before / 25, 0.0006, 0.003))
-        gap = 2 * self.CLEARANCE_M
-        num = 30
-        # First up to the block, in coarse steps; contact is met within them.
-        pushers = starts + directions * self.CLEARANCE_M * 0.9
-        poses = self.model.roll(pose, pushers, directions * step, num)
-        errors = self.error(poses)
-        lengths = self.CLEARANCE_M * 0.9 + step * np.arange(num + 1)
-        travel = np.linalg.norm(starts - tool, axis=1) / self.TRAVEL_M_S + self.TRAVEL_S
-        seconds = travel + lengths[:, None] / self.PUSH_M_S
-        gain = (before - errors) / seconds
-        ends = starts + directions * lengths[:, None, None]
-        gain[~((ends > self.lower) & (ends < self.upper)).all(axis=2)] = -1
-        best = np.unravel_index(gain.argmax(), gain.shape)
-        return Push(starts[best[1]], directions[best[1]], float(lengths[best[0]]), float(errors[best]))
-
-    FAN = np.radians([-30.0, -15.0, -5, 0.0, 5, 15.0, 30.0])
+        """The best push of the block at ``pose`` (3,) for a pusher that is now at ``tool`` (2,), in the air or not."""
+        starts, directions = self._candidates(pose)
+        travel = self.RELOCATE_S + np.linalg.norm(starts - tool, axis=1) / self.TRAVEL_M_S
+        return self._best(pose, starts, directions, 30, travel)
 
     def follow(self, pose: np.ndarray, tool: np.ndarray, push: Push) -> Push:
-        """Continue the push from here: small corrections of direction."""
-        before = float(self.error(pose))
-        cos, sin = np.cos(self.FAN), np.sin(self.FAN)
-        dx, dy = push.direction
-        directions = np.stack([cos * dx - sin * dy, sin * dx + cos * dy], axis=1)
-        num = 12
-        step = float(np.clip(1.5*before / num, 0.0005, 0.003))
-        pushers = np.repeat(tool[None], len(directions), 0)
-        poses = self.model.roll(pose, pushers, directions * step, num)
-        errors = self.error(poses)
-        best = np.unravel_index(errors.argmin(), errors.shape)
-        return Push(tool, directions[best[1]], float(step * best[0]), float(errors[best]))
+        """The push continued from where block and pusher are now, its direction corrected."""
+        directions = np.stack([_rotation(angle) @ push.direction for angle in self.FAN])
+        return self._best(pose, np.repeat(tool[None], len(directions), axis=0), directions, 12, np.full(len(directions), 0.5))
 
-    def _candidates(self, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _best(
+        self, pose: np.ndarray, starts: np.ndarray, directions: np.ndarray, num_steps: int, seconds: np.ndarray
+    ) -> Push:
+        """The fastest way toward the goal among pushes from (N, 2) that begin after ``seconds`` (N,)."""
+        before = float(self.error(pose))
+        step = float(np.clip(before / 20, self.MIN_STEP_M, self.MAX_STEP_M))
+        gap = self.model.gap(pose, starts, directions, 3 * self.CLEARANCE_M)
+        poses = self.model.roll(pose, starts + directions * gap[:, None], directions * step, num_steps)[1:]
+        lengths = gap + step * np.arange(1, num_steps + 1)[:, None]
+        errors = self.error(poses)
+        gains = np.log((before + self.accuracy) / (errors + self.accuracy)) / (seconds + lengths / self.push_speed)
+        ends = starts + directions * lengths[..., None]
+        gains[~self._inside(ends)] = -np.inf
+        index, which = np.unravel_index(gains.argmax(), gains.shape)
+        return Push(
+            pose, starts[which], directions[which], float(lengths[index, which]), float(errors[index, which]), float(gains[index, which])
+        )
+
+    def _candidates(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where pushes may start and their directions, (N, 2) each: every edge, clear of the block, inside the rectangle."""
+        turn = _rotation(pose[2])
         starts, directions = [], []
-        for begin, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-            edge = end - begin
-            length = float(np.linalg.norm(edge))
-            inward = np.array([-edge[1], edge[0]]) / length
+        for begin, end in zip(self.outline, np.roll(self.outline, -1, axis=0), strict=True):
+            length = float(np.linalg.norm(end - begin))
             count = max(2, round(length / self.SPACING_M))
-            for share in (np.arange(count) + 0.5) / count:
-                for angle in self.ANGLES:
-                    starts.append(begin + share * edge)
-                    directions.append(_rotation(angle) @ inward)
-        return np.array(starts), np.array(directions)
+            points = pose[:2] + (begin + (end - begin) * ((np.arange(count) + 0.5) / count)[:, None]) @ turn.T
+            inward = turn @ _rotation(np.pi / 2) @ (end - begin) / length
+            support = self.model.support(inward)
+            for angle in self.ANGLES:
+                direction = _rotation(angle) @ inward
+                starts.append(points - direction * (support + self.CLEARANCE_M) / np.cos(angle))
+                directions.append(np.repeat(direction[None], count, axis=0))
+        all_starts, all_directions = np.concatenate(starts), np.concatenate(directions)
+        free = self._inside(all_starts) & (self.model.depth(pose, all_starts) < -0.6 * self.CLEARANCE_M)
+        return all_starts[free], all_directions[free]
+
+    def _inside(self, points: np.ndarray) -> np.ndarray:
+        return ((points > self.lower) & (points < self.upper)).all(axis=-1)
 
 
 def _rotation(angle: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Cameras: small offscreen pictures of a scene, and whether this machine can make them at all."""
 
 import os
+import weakref
 from functools import cache
 
 import mujoco
@@ -32,6 +33,8 @@ class Camera:
             if missing:
                 raise RobotError(missing)
             self._renderer = mujoco.Renderer(self.scene.model, self.height, self.width)
+            # Freed with this object or before the interpreter's own teardown, by which time OpenGL is gone.
+            self._free = weakref.finalize(self, self._renderer.close)
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._renderer.update_scene(self.scene.data, self.camera)
@@ -40,7 +43,7 @@ class Camera:
     def close(self) -> None:
         """Give the OpenGL context back."""
         if self._renderer is not None:
-            self._renderer.close()
+            self._free()
             self._renderer = None
 
 

@@ -21,7 +21,7 @@ OUTLINE = np.array([BAR[1], [BAR[0][0], BAR[1][1]], BAR[0], [STEM[0][0], STEM[1]
 AREA_M2 = 7 * UNIT_M**2
 HEIGHT_M = 0.03
 GOAL = np.array([0.5, 0.0, -np.pi / 4])
-AREA = ((0.42, -0.18), (0.58, 0.18))
+AREA = ((0.45, -0.18), (0.60, 0.18))
 SOLVED = 0.95
 
 
@@ -84,8 +84,7 @@ class PushTExpert(ScriptedExpert):
                           [0, (STEM[0][1] + BAR[1][1]) / 2, UNIT_M / 2, 2 * UNIT_M]])
         corners = OUTLINE[[0, 1, 2, 4, 5, 7]]
         model = PlanarPushing(boxes, corners, self.PUSHER, 0.0, 0.079, 1.5)
-        margin = 0.01
-        self.planner = PushPlanner(model, OUTLINE, 0.062, GOAL, np.array(robot.workspace.lower[:2]) + margin, np.array(robot.workspace.upper[:2]) - margin)
+        self.planner = PushPlanner(model, OUTLINE, 0.062, GOAL, np.array([0.29,-0.4]), np.array([.75,.4]))
         self.push: Push | None = None
         self.pushing = False
         self.log = []
@@ -97,30 +96,32 @@ class PushTExpert(ScriptedExpert):
         pose = _planar(observation.features["observation.tee_pose"].astype(float))
         if self.push is not None and self.pushing:
             self.push = self.planner.follow(pose, tool[:2], self.push)
-            now = float(self.planner.error(pose))
-            if self.push.length < 0.0007 or now - self.push.error < 0.02 * now:
-                self.log[-1] += (now,)
-                self.push, self.pushing = None, False
+            if self.push.gain < self.WORTH or self.push.length<0.0007:
+                self.log[-1] += (float(self.planner.error(pose)),)
+                self.push = None
+        elif self.push is not None and np.abs(self.push.pose - pose).max() > 0.005:
+            self.push = None
+            self.log[-1] += (-1,)
         if self.push is None:
-            self.push = self.planner.plan(pose, tool[:2])
-            self.log.append((observation.stamp_ns / 1e9, float(self.planner.error(pose)), self.push.error, self.push.length))
+            if coverage(pose) >= SOLVED:
+                return ToolTarget(tool, 0.0, 0.0)
+            self.push, self.pushing = self.planner.plan(pose, tool[:2]), False
+            self.log.append((observation.stamp_ns / 1e9, float(self.planner.error(pose)), self.push.error, self.push.length, self.push.gain))
         push = self.push
-        if not self.pushing:
-            return self._approach(pose, tool, push)
-        goal = np.array([*(tool[:2] + push.direction * push.length), self.LOW_M])
-        return ToolTarget(goal, 0.0, 0.0, speed=0.15)
-
-    def _approach(self, pose: np.ndarray, tool: np.ndarray, push: Push) -> ToolTarget:
         away = float(np.linalg.norm(tool[:2] - push.start))
-        low = tool[2] < self.LOW_M + 0.003
-        if away < 0.004 and low:
+        if not self.pushing and away < 0.005 and tool[2] < self.LOW_M + 0.004:
             self.pushing = True
-            return ToolTarget(np.array([*(tool[:2] + push.direction * push.length), self.LOW_M]), 0.0, 0.0, speed=0.15)
-        if away < 0.006:
-            return ToolTarget(np.array([*push.start, self.LOW_M]), 0.0, 0.0, speed=0.35)
-        if tool[2] < self.HIGH_M - 0.006:
-            return ToolTarget(np.array([*tool[:2], self.HIGH_M]), 0.0, 0.0, speed=0.5)
-        return ToolTarget(np.array([*push.start, self.HIGH_M]), 0.0, 0.0, speed=0.6)
+        if self.pushing:
+            return ToolTarget(np.array([*(tool[:2] + push.direction * push.length), self.LOW_M]), 0.0, 0.0, speed=self.planner.push_speed)
+        return self._approach(tool, push, away)
+
+    WORTH = 0.3
+    def _approach(self, tool: np.ndarray, push: Push, away: float) -> ToolTarget:
+        # A funnel: as high as needed to cross the block, lower only over the start.
+        height = self.LOW_M + float(np.clip(3 * (away - 0.006), 0, self.HIGH_M - self.LOW_M))
+        if tool[2] < height - 0.012:
+            return ToolTarget(np.array([*tool[:2], height]), 0.0, 0.0, speed=0.35)
+        return ToolTarget(np.array([*push.start, height]), 0.0, 0.0, speed=0.4)
 
 
 def _planar(pose: np.ndarray) -> np.ndarray:

@@ -1,0 +1,31 @@
+# make demo: the main job. make test: the tests. Each sets up what it needs, once.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+BOOTSTRAP ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+SETUP := $(VENV)/.ready
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+.PHONY: demo test lint types benchmark clean
+
+demo: $(SETUP)
+	$(VENV)/bin/praxon demo
+
+test: $(SETUP)
+	$(PYTHON) -m pytest
+
+lint: $(SETUP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(SETUP)
+	$(PYTHON) -m mypy
+
+benchmark: $(SETUP)
+	$(PYTHON) benchmarks/environment_speed.py
+
+$(SETUP): pyproject.toml constraints.txt setup.sh
+	BOOTSTRAP="$(BOOTSTRAP)" VENV="$(VENV)" sh setup.sh
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

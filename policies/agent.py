@@ -1,0 +1,255 @@
+"""The agent: a policy at work. Observations in, at every tick the action that belongs to it and a preview of the next.
+
+Inference runs in a runner: at once in simulation, on a thread of its own where a control loop may not wait. Either way a
+chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped.
+"""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from praxon.contract import Observation, PolicyContract
+from praxon.errors import ContractError
+from praxon.policies.base import Policy
+from praxon.policies.chunking import ChunkExecutor, ObservationHistory
+
+Job = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job returned, under the tag it was submitted with."""
+
+    chunk_HA: np.ndarray
+    tag: tuple[int, int]
+
+
+class Runner(ABC):
+    """Runs one inference at a time. ``latencies_s`` holds the wall times of the most recent ones [s]."""
+
+    def __init__(self) -> None:
+        self.latencies_s: deque[float] = deque(maxlen=4096)
+
+    @property
+    @abstractmethod
+    def busy(self) -> bool:
+        """Whether a job is running or its outcome has not been collected."""
+
+    @abstractmethod
+    def submit(self, job: Job, tag: tuple[int, int]) -> None:
+        """Take a job on; only when not busy."""
+
+    @abstractmethod
+    def collect(self) -> Outcome | None:
+        """The outcome, once, when there is one. Raises what the job raised."""
+
+    def close(self) -> None:
+        """Release what the runner holds."""
+
+    def _timed(self, job: Job) -> np.ndarray:
+        start = time.perf_counter()
+        chunk_HA = job()
+        self.latencies_s.append(time.perf_counter() - start)
+        return chunk_HA
+
+
+class InlineRunner(Runner):
+    """Computes in the caller's thread, at once: simulation, where time waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._outcome: Outcome | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._outcome is not None
+
+    def submit(self, job: Job, tag: tuple[int, int]) -> None:
+        self._outcome = Outcome(self._timed(job), tag)
+
+    def collect(self) -> Outcome | None:
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+
+class ThreadRunner(Runner):
+    """Computes on a thread of its own and never makes the caller wait: robots, where time does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+        self._job: tuple[Job, tuple[int, int]] | None = None
+        self._running = False
+        self._result: Outcome | BaseException | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="praxon-inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        with self._changed:
+            return self._job is not None or self._running or self._result is not None
+
+    def submit(self, job: Job, tag: tuple[int, int]) -> None:
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("A job was submitted to a runner that is closed.")
+            self._job = (job, tag)
+            self._changed.notify_all()
+
+    def collect(self) -> Outcome | None:
+        with self._changed:
+            result, self._result = self._result, None
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until an outcome is there; false when the time ran out. For tests and warm-up, not for control loops."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._result is not None, timeout_s)
+
+    def close(self) -> None:
+        """End the thread after the job it is at."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._job is not None)
+                if self._closed or self._job is None:
+                    return
+                (job, tag), self._job, self._running = self._job, None, True
+            result: Outcome | BaseException
+            try:
+                result = Outcome(self._timed(job), tag)
+            except BaseException as error:  # handed to the caller by collect()
+                result = error
+            with self._changed:
+                self._result, self._running = result, False
+                self._changed.notify_all()
+
+
+class ChunkAgent:
+    """Window, inference and execution of one policy on one robot.
+
+    An episode's chunks depend on the weights, the observations and the seed alone: the noise of each chunk is drawn here,
+    in order, from a generator that ``reset`` seeds.
+
+    Args:
+        policy: in evaluation mode.
+        contract: what the robot offers; refused with both sides listed unless the policy fits.
+        runner: where inference runs; inline when ``None``.
+        seed: of the noise.
+        blend_steps: ticks over which a new chunk fades in.
+
+    Raises:
+        ContractError: the policy does not fit.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        contract: PolicyContract,
+        runner: Runner | None = None,
+        seed: int = 0,
+        blend_steps: int = 2,
+    ) -> None:
+        policy.contract.require(contract, f"robot '{contract.robot}'")
+        self.policy, self.contract = policy, policy.contract
+        self.runner = runner if runner is not None else InlineRunner()
+        self.refused_chunks = 0  # chunks with a component that was not finite, since construction
+        self._seed, self._episode = seed, 0
+        self._history = ObservationHistory(self.contract.chunk.num_obs_steps)
+        self._executor = ChunkExecutor(self.contract.chunk, blend_steps)
+        self._generator = torch.Generator(policy.device)
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode: forget observations and chunks, seed the noise (with the constructor's seed by default)."""
+        self._episode += 1
+        self._history.reset()
+        self._executor.reset()
+        self._generator.manual_seed(self._seed if seed is None else seed)
+
+    def act(self, observation: Observation, preview: int = 4) -> np.ndarray | None:
+        """The action of the observation's tick and of ``preview`` following ones.
+
+        Args:
+            observation: newest observation; stamps grow by about one control period per call.
+            preview: further rows, for feed-forward and for bridging a missed tick.
+
+        Returns:
+            (1 + preview, A) float64 in physical units, or ``None`` while there is no chunk yet.
+
+        Raises:
+            ContractError: a feature is missing or has another shape or type than the contract says.
+            Exception: whatever inference raised.
+        """
+        stamp_ns = observation.stamp_ns
+        self._history.append(self._checked(observation))
+        self._collect()
+        if self._executor.due(stamp_ns) and not self.runner.busy:
+            self.runner.submit(self._inference(), (self._episode, stamp_ns))
+            self._collect()
+        return self._executor.actions(stamp_ns, 1 + preview)
+
+    def exhausted(self, stamp_ns: int) -> bool:
+        """Whether the live chunk has no row for this instant, so that its last row is being held."""
+        return self._executor.exhausted(stamp_ns)
+
+    def warm_up(self, observation: Observation) -> float:
+        """One inference whose chunk is thrown away, in the caller's thread: the first one is always slow. Returns [s]."""
+        self._history.reset()
+        self._history.append(self._checked(observation))
+        start = time.perf_counter()
+        self._inference()()
+        self.reset()
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        """Close the runner."""
+        self.runner.close()
+
+    def _checked(self, observation: Observation) -> Observation:
+        for feature in self.contract.observations:
+            if feature.name not in observation.features:
+                raise ContractError(
+                    f"The observation lacks '{feature.name}'. It holds: {', '.join(observation.features) or 'nothing'}."
+                )
+            feature.check(observation.features[feature.name])
+        return Observation(
+            observation.stamp_ns, {f.name: observation.features[f.name] for f in self.contract.observations}
+        )
+
+    def _inference(self) -> Job:
+        window = {name: torch.from_numpy(value) for name, value in self._history.window().items()}
+        noise = self.policy.noise(1, self._generator)
+
+        def job() -> np.ndarray:
+            with torch.inference_mode():
+                placed = {name: value.to(self.policy.device) for name, value in window.items()}
+                return self.policy.sample(placed, noise)[0].double().cpu().numpy()
+
+        return job
+
+    def _collect(self) -> None:
+        outcome = self.runner.collect()
+        if outcome is None:
+            return
+        episode, stamp_ns = outcome.tag
+        if episode != self._episode:
+            return  # computed for an episode that is over
+        if not np.isfinite(outcome.chunk_HA).all():
+            self.refused_chunks += 1
+            return
+        self._executor.add(outcome.chunk_HA, stamp_ns)

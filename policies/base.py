@@ -1,0 +1,72 @@
+"""What a policy is: a per-sample loss to train it, and chunks of actions drawn from noise.
+
+A policy models the distribution p(a | o) of action chunks a given a window of observations o. Training minimises the
+weighted mean over samples of ``loss``; the mean is the trainer's business, so that samples can be reweighted (PTR,
+trajectory weighting) without touching any policy. All randomness of a sample enters as ``noise``: the same weights,
+window and noise give the same chunk, whoever else is in the batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from praxon.contract import PolicyContract
+from praxon.errors import ConfigError
+from praxon.policies.normalizer import Normalizer
+
+
+class Policy(nn.Module, ABC):
+    """Parent of every policy. Physical units outside, network units inside.
+
+    A **batch** is a dict of tensors: every observation feature by name (B, num_obs_steps, *shape), ``action``
+    (B, horizon, A) and ``action_is_pad`` (B, horizon) bool. A **window** is a batch's observation features alone.
+
+    Args:
+        contract: features, chunk and control period.
+        normalization: mode of the normaliser.
+        spread_floor: smallest spread the normaliser divides by, in the feature's unit.
+    """
+
+    def __init__(self, contract: PolicyContract, normalization: str = "mean_std", spread_floor: float = 1e-2) -> None:
+        super().__init__()
+        self.contract = contract
+        self.normalizer = Normalizer(contract, normalization, spread_floor)
+
+    @abstractmethod
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        """Per-sample losses (B,): the mean over horizon and action components of each sample, never over the batch.
+
+        Args:
+            batch: as above.
+            generator: the only source of randomness, on the policy's device.
+        """
+
+    @abstractmethod
+    def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        """Observation window and noise (B, horizon, A) -> action chunk (B, horizon, A) in physical units."""
+
+    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Unit normal noise (batch_size, horizon, A) on the generator's device."""
+        shape = (batch_size, self.contract.chunk.horizon, self.contract.action.size)
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def engine_settings(self) -> dict[str, Any]:
+        """How samples are drawn, as stored in a bundle's ``engine.yaml``; empty where there is nothing to choose."""
+        return {}
+
+    def configure_engine(self, settings: Mapping[str, Any]) -> None:
+        """Draw samples as ``engine_settings`` of another policy of this class said.
+
+        Raises:
+            ConfigError: a setting this policy does not have.
+        """
+        if settings:
+            raise ConfigError(f"{type(self).__name__} has no engine settings; got {', '.join(settings)}.")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device

@@ -1,0 +1,207 @@
+"""The bundle: the directory that training produces and everything else consumes.
+
+    model.safetensors   weights and normaliser buffers (EMA weights where the trainer kept them)
+    contract.yaml       what goes in and out
+    config.yaml         the resolved configuration; ``policy`` holds the class path and its keyword arguments
+    engine.yaml         how samples are drawn (solver, steps); under ``measured`` what that costs
+    card.md             data, results, seeds, versions
+    manifest.json       format version and the SHA-256 of each file
+
+A bundle is complete or it is not there, and it is read only if every hash matches. Nothing in it is ever unpickled.
+"""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import yaml
+
+from praxon.contract import PolicyContract
+from praxon.errors import BundleError, ConfigError, ContractError
+from praxon.policies.base import Policy
+from praxon.policies.durable import write_directory
+
+FORMAT_VERSION = 1
+FILES = ("model.safetensors", "contract.yaml", "config.yaml", "engine.yaml", "card.md")
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A policy ready to serve, in evaluation mode, with all that is known about it.
+
+    Args:
+        digest: SHA-256 of the manifest, which names every file's: the bundle's identity.
+    """
+
+    policy: Policy
+    contract: PolicyContract
+    config: dict[str, Any]
+    engine: dict[str, Any]
+    card: str
+    digest: str
+    path: Path
+
+
+def save_bundle(
+    path: Path, policy: Policy, config: Mapping[str, Any], engine: Mapping[str, Any] | None = None, card: str = ""
+) -> str:
+    """Write a bundle; one already at ``path`` is replaced once the new one is complete.
+
+    Args:
+        path: directory to write; its parents are made.
+        policy: whose weights are written.
+        config: resolved configuration of plain containers; ``config["policy"]`` is what ``load_bundle`` rebuilds from.
+        engine: ``engine.yaml``; the policy's own settings when ``None``.
+        card: Markdown for people.
+
+    Returns:
+        The digest.
+
+    Raises:
+        BundleError: the path holds something else, or the file system refused (a full disk leaves the old bundle as it was).
+    """
+    path = Path(path)
+    contents = {
+        "model.safetensors": safetensors.torch.save(_tensors(policy)),
+        "contract.yaml": _yaml(policy.contract.to_dict()),
+        "config.yaml": _yaml(dict(config)),
+        "engine.yaml": _yaml(dict(policy.engine_settings() if engine is None else engine)),
+        "card.md": card.encode(),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = json.dumps({"format_version": FORMAT_VERSION, "files": hashes}, indent=1).encode()
+
+    if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise BundleError(f"'{path}' exists and is no bundle; choose another path or move it away.")
+    try:
+        write_directory(path, contents | {MANIFEST: manifest})
+    except OSError as error:
+        raise BundleError(
+            f"The bundle '{path}' could not be written: {error.strerror or error}; what was there before is unchanged."
+        ) from error
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle, verify every hash, rebuild the policy.
+
+    Raises:
+        BundleError: the directory or a file is missing, changed, truncated or of another version; the policy class is
+            unknown or no ``Policy``; the weights do not fit it.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise BundleError(f"There is no bundle at '{path}'; 'praxon train' writes one.")
+    manifest, contents = _verified(path)
+    config, engine = (_mapping(path / name, contents[name]) for name in ("config.yaml", "engine.yaml"))
+    try:
+        contract = PolicyContract.from_dict(_mapping(path / "contract.yaml", contents["contract.yaml"]))
+    except ContractError as error:
+        raise BundleError(f"The bundle '{path}' has a contract that cannot be used: {error}") from error
+    policy = _policy(path, config, contract)
+    _load_weights(path, policy, contents["model.safetensors"])
+    try:
+        policy.configure_engine({key: value for key, value in engine.items() if key != "measured"})
+    except ConfigError as error:
+        raise BundleError(f"The bundle '{path}' has an engine.yaml that cannot be used: {error}") from error
+    card = contents["card.md"].decode(errors="replace")
+    return Bundle(policy.eval(), contract, config, engine, card, hashlib.sha256(manifest).hexdigest(), path)
+
+
+# -- reading ------------------------------------------------------------------------------------------
+
+
+def _verified(path: Path) -> tuple[bytes, dict[str, bytes]]:
+    """The manifest's bytes and those of every file, each read once and compared with its hash."""
+    manifest = _read(path, MANIFEST)
+    try:
+        described = json.loads(manifest)
+        version, hashes = described["format_version"], dict(described["files"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(f"The manifest of bundle '{path}' cannot be read; train or copy the bundle again.") from error
+    if version != FORMAT_VERSION:
+        raise BundleError(f"The bundle '{path}' has format version {version}; this Praxon reads version {FORMAT_VERSION}.")
+    contents = {}
+    for name in FILES:
+        if name not in hashes:
+            raise BundleError(f"The manifest of bundle '{path}' does not name {name}; train or copy the bundle again.")
+        contents[name] = _read(path, name)
+        if hashlib.sha256(contents[name]).hexdigest() != hashes[name]:
+            raise BundleError(f"The file {name} of bundle '{path}' is not the one that was saved: its SHA-256 has changed.")
+    return manifest, contents
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(f"The bundle '{path}' lacks {name}; train or copy the bundle again.") from error
+    except OSError as error:
+        raise BundleError(f"The file {name} of bundle '{path}' cannot be read: {error.strerror or error}.") from error
+
+
+def _mapping(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BundleError(f"'{path}' is no YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(data, dict):
+        raise BundleError(f"'{path}' holds no mapping.")
+    return data
+
+
+def _policy(path: Path, config: Mapping[str, Any], contract: PolicyContract) -> Policy:
+    """A policy of the class and keyword arguments in the configuration; nothing but a ``Policy`` is ever called."""
+    described = config.get("policy")
+    if not isinstance(described, dict) or not isinstance(described.get("_target_"), str):
+        raise BundleError(f"The config.yaml of bundle '{path}' names no policy class under policy._target_.")
+    target = described["_target_"]
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise BundleError(f"The bundle '{path}' needs the policy class '{target}', which is not installed here.") from error
+    if not (isinstance(found, type) and issubclass(found, Policy)):
+        raise BundleError(f"The bundle '{path}' names '{target}', which is no Policy and is not called.")
+    keywords = {key: value for key, value in described.items() if key not in ("_target_", "chunk")}
+    try:
+        return found(contract, **keywords)
+    except (TypeError, ValueError, ConfigError, ContractError) as error:
+        raise BundleError(f"The policy of bundle '{path}' cannot be built: {error}") from error
+
+
+def _load_weights(path: Path, policy: Policy, content: bytes) -> None:
+    try:
+        tensors = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise BundleError(f"The weights of bundle '{path}' are unreadable: {error}.") from error
+    wanted = policy.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        has, needs = (tuple(side[name].shape) if name in side else None for side in (tensors, wanted))
+        if has != needs:
+            raise BundleError(
+                f"The weights of bundle '{path}' do not fit its policy: '{name}' is {has or 'absent'} in the file, "
+                f"{needs or 'absent'} in the policy."
+            )
+    policy.load_state_dict(tensors)
+
+
+# -- writing ------------------------------------------------------------------------------------------
+
+
+def _tensors(policy: Policy) -> dict[str, Any]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+
+
+def _yaml(data: Any) -> bytes:
+    try:
+        return yaml.safe_dump(data, sort_keys=False).encode()
+    except yaml.YAMLError as error:
+        raise BundleError(f"A bundle holds plain values only: {error}.") from error

@@ -1,0 +1,171 @@
+"""Chunking: from observations to a window, and from a chunk to one action per tick.
+
+With num_obs_steps 2, horizon 8, num_execute 4, at control tick k (one column per tick):
+
+    tick         k-1    k   k+1   k+2   k+3   k+4   k+5   k+6   k+7
+    observed      o     o                                               the window
+    generated           0     1     2     3     4     5     6     7     rows of the chunk, row 0 at the newest observation
+    executed            x     x     x     x                             then the chunk of tick k+4 takes over,
+    in reserve                            .     .     .     .     .     unless it is late: then these rows bridge the gap
+
+A chunk computed from tick k that arrives at tick k+2 starts with its row 2: rows are found by time, not by counting.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from praxon.contract import Chunk, Observation
+from praxon.errors import ContractError
+
+
+class ObservationHistory:
+    """The last observations, stacked as a batch of one.
+
+    Args:
+        num_obs_steps: observations in the window; the first one is repeated until there are enough.
+    """
+
+    def __init__(self, num_obs_steps: int) -> None:
+        self._recent: deque[Observation] = deque(maxlen=num_obs_steps)
+        self._steps = num_obs_steps
+
+    def append(self, observation: Observation) -> None:
+        """Add the newest observation; one that carries the newest stamp again changes nothing.
+
+        Raises:
+            ContractError: the stamp lies before the newest one.
+        """
+        if self._recent:
+            newest_ns = self._recent[-1].stamp_ns
+            if observation.stamp_ns == newest_ns:
+                return
+            if observation.stamp_ns < newest_ns:
+                raise ContractError(
+                    f"An observation of {observation.stamp_ns} ns follows one of {newest_ns} ns; "
+                    "stamps must grow until reset."
+                )
+        self._recent.append(observation)
+
+    def window(self) -> dict[str, np.ndarray]:
+        """Feature name -> array (1, num_obs_steps, *shape), oldest first.
+
+        Raises:
+            ContractError: nothing has been observed since the reset.
+        """
+        if not self._recent:
+            raise ContractError("A window was asked for before the first observation.")
+        missing = self._steps - len(self._recent)
+        padded: list[Mapping[str, np.ndarray]] = [self._recent[0].features] * missing
+        padded += [observation.features for observation in self._recent]
+        return {name: np.stack([features[name] for features in padded])[None] for name in padded[0]}
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._recent.clear()
+
+
+@dataclass
+class _Track:
+    """One chunk on the clock, fading in from what was executed before it."""
+
+    chunk_HA: np.ndarray
+    stamp_ns: int
+    before: "_Track | None"
+    blend_from_ns: int | None = None  # first tick that used it
+
+
+class ChunkExecutor:
+    """Holds the live chunk and says which action belongs to which instant.
+
+    Row i of a chunk belongs to its stamp + i control periods. Between rows actions are interpolated linearly in time;
+    past the last row it is held. A new chunk fades in from the continuation of the one before it over ``blend_steps``
+    ticks, so that the command stays continuous at the seam: with 2, the first tick takes a third of the new chunk, the
+    second two thirds, the third all of it.
+
+    Args:
+        chunk: horizon, executed rows and control period.
+        blend_steps: ticks of the cross-fade; 0 jumps.
+    """
+
+    def __init__(self, chunk: Chunk, blend_steps: int = 2) -> None:
+        self._horizon, self._num_execute = chunk.horizon, chunk.num_execute
+        self._period_ns = round(chunk.control_period_s * 1e9)
+        self._blend_steps = blend_steps
+        self._live: _Track | None = None
+
+    def add(self, chunk_HA: np.ndarray, stamp_ns: int) -> None:
+        """Let a chunk (horizon, A) take over from the next tick.
+
+        Args:
+            chunk_HA: actions in physical units.
+            stamp_ns: stamp of the observation it was computed from.
+
+        Raises:
+            ContractError: wrong number of rows, or an older stamp than that of the live chunk.
+        """
+        if chunk_HA.ndim != 2 or len(chunk_HA) != self._horizon:
+            raise ContractError(f"A chunk has shape {chunk_HA.shape}; ({self._horizon}, action size) is executed here.")
+        before = self._live
+        if before is not None:
+            if stamp_ns < before.stamp_ns:
+                raise ContractError(f"A chunk of {stamp_ns} ns follows one of {before.stamp_ns} ns; reset in between.")
+            if before.blend_from_ns is None:  # replaced before it was ever used
+                before = before.before
+        self._live = _Track(np.array(chunk_HA, dtype=np.float64), stamp_ns, before)
+
+    def actions(self, stamp_ns: int, count: int = 1) -> np.ndarray | None:
+        """Actions (count, A) of ``stamp_ns`` and the following ticks, or ``None`` while there is no chunk."""
+        live = self._live
+        if live is None:
+            return None
+        for track in _chain(live):
+            if track.blend_from_ns is None:
+                track.blend_from_ns = stamp_ns
+            if stamp_ns - track.blend_from_ns >= self._blend_steps * self._period_ns:
+                track.before = None  # faded in; nothing older is heard any more
+        return np.stack([self._action(live, stamp_ns + i * self._period_ns) for i in range(count)])
+
+    def due(self, stamp_ns: int) -> bool:
+        """Whether it is time for the next chunk: ``num_execute`` rows of the live one are used, or there is none."""
+        return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._num_execute
+
+    def exhausted(self, stamp_ns: int) -> bool:
+        """Whether no row belongs to this tick any more (or yet), so that at best the last row is held."""
+        return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._horizon
+
+    def reset(self) -> None:
+        """Forget the live chunk."""
+        self._live = None
+
+    def _ticks_since(self, start_ns: int, stamp_ns: int) -> int:
+        # To the nearest tick: real clocks jitter around the grid.
+        return (stamp_ns - start_ns + self._period_ns // 2) // self._period_ns
+
+    def _action(self, track: _Track, at_ns: int) -> np.ndarray:
+        action = self._interpolated(track, at_ns)
+        if track.before is None or track.blend_from_ns is None:
+            return action
+        progress = (at_ns - track.blend_from_ns) / self._period_ns
+        weight = min((progress + 1.0) / (self._blend_steps + 1.0), 1.0)
+        if weight >= 1.0:
+            return action
+        continuation = self._action(track.before, at_ns)
+        return continuation + weight * (action - continuation)
+
+    def _interpolated(self, track: _Track, at_ns: int) -> np.ndarray:
+        row, rest_ns = divmod(at_ns - track.stamp_ns, self._period_ns)
+        if row < 0:
+            return track.chunk_HA[0]
+        if row >= self._horizon - 1:
+            return track.chunk_HA[-1]
+        here, there = track.chunk_HA[row], track.chunk_HA[row + 1]
+        return here + (rest_ns / self._period_ns) * (there - here)
+
+
+def _chain(track: _Track | None) -> Iterator[_Track]:
+    while track is not None:
+        yield track
+        track = track.before

@@ -1,0 +1,53 @@
+"""Durable directories: written beside their place, synced, then renamed into it, so that no reader meets half of one."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_directory(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files by name into ``path``, replacing a directory already there once the new one is complete.
+
+    A process killed on the way leaves a hidden sibling at most; the next write to the same path removes it.
+
+    Raises:
+        OSError: the file system refused (full, read-only, ...); what was at ``path`` is unchanged.
+    """
+    partial, replaced = (path.with_name(f".{path.name}.{state}") for state in ("partial", "replaced"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name, content in contents.items():
+            _write_synced(partial / name, content)
+        _sync_directory(partial)
+        if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            path.rename(replaced)
+        try:
+            partial.rename(path)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(path)
+            raise
+        _sync_directory(path.parent)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""A small contract and batches for it."""
+
+import numpy as np
+import pytest
+import torch
+
+from praxon.contract import Chunk, Feature, PolicyContract
+
+
+@pytest.fixture
+def contract() -> PolicyContract:
+    return PolicyContract(
+        robot="toy",
+        task="toy",
+        observations=(
+            Feature("observation.state", "joint_position", (3,), ("a", "b", "c"), unit="rad"),
+            Feature("observation.environment_state", "pose", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz"), unit="m,1"),
+        ),
+        action=Feature("action", "joint_position", (3,), ("a", "b", "c"), unit="rad"),
+        chunk=Chunk(horizon=8, num_execute=4, control_period_s=0.05, num_obs_steps=2),
+    )
+
+
+@pytest.fixture
+def camera_contract(contract: PolicyContract) -> PolicyContract:
+    camera = Feature("observation.images.front", "image", (24, 32, 3), dtype="uint8", source="front")
+    return PolicyContract(
+        contract.robot, contract.task, (*contract.observations, camera), contract.action, contract.chunk
+    )
+
+
+def make_batch(contract: PolicyContract, size: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random values in plausible physical units."""
+    random = np.random.default_rng(seed)
+    chunk = contract.chunk
+    batch = {}
+    for feature in contract.observations:
+        shape = (size, chunk.num_obs_steps, *feature.shape)
+        value = random.integers(0, 256, shape) if feature.kind == "image" else 0.3 + 0.2 * random.standard_normal(shape)
+        batch[feature.name] = torch.from_numpy(value.astype(feature.dtype))
+    action = 0.1 + 0.5 * random.standard_normal((size, chunk.horizon, contract.action.size))
+    batch["action"] = torch.from_numpy(action.astype(np.float32))
+    batch["action_is_pad"] = torch.zeros(size, chunk.horizon, dtype=torch.bool)
+    return batch
+
+
+def make_statistics(contract: PolicyContract) -> dict[str, dict[str, np.ndarray]]:
+    """Statistics that fit ``make_batch``."""
+    statistics = {}
+    for feature in contract.observations:
+        statistics[feature.name] = _normal_statistics(0.3, 0.2, feature.shape)
+    statistics[contract.action.name] = _normal_statistics(0.1, 0.5, contract.action.shape)
+    return statistics
+
+
+def _normal_statistics(mean: float, std: float, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    values = {"mean": mean, "std": std, "min": mean - 4 * std, "max": mean + 4 * std}
+    values |= {"q01": mean - 2.33 * std, "q99": mean + 2.33 * std}
+    return {name: np.full(shape, value) for name, value in values.items()}
+
+
+@pytest.fixture
+def batch_of():
+    return make_batch
+
+
+@pytest.fixture
+def statistics_of():
+    return make_statistics
