@@ -1,8 +1,8 @@
 """Training checkpoints: all that a run needs to continue to the bit, in safetensors and JSON.
 
-    checkpoints/step_00001000/
-        tensors.safetensors   model.*, ema.*, optimizer.*, generator.* (states as bytes)
-        state.json            step, elapsed time, sampler, settings, SHA-256 of the tensors
+checkpoints/step_00001000/
+    tensors.safetensors   model.*, ema.*, optimizer.*, generator.* (states as bytes)
+    state.json            step, elapsed time, sampler, settings, SHA-256 of the tensors
 """
 
 import hashlib
@@ -58,7 +58,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path
         write_directory(path, {TENSORS: content, STATE: json.dumps(state, indent=1).encode()})
     except OSError as error:
         raise CheckpointError(
-            f"The checkpoint '{path}' could not be written: {error.strerror or error}; earlier checkpoints are unchanged."
+            f"The checkpoint '{path}' could not be written: {error.strerror or error}; "
+            "earlier checkpoints are unchanged."
         ) from error
     for old in _complete(folder)[:-keep]:
         shutil.rmtree(old)
@@ -115,9 +116,10 @@ def _load(path: Path) -> Checkpoint:
         content = (path / TENSORS).read_bytes()
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The checkpoint '{path}' cannot be read: {error}; {hint}.") from error
-    if state.get("format_version") != FORMAT_VERSION:
+    version = state.get("format_version")
+    if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"The checkpoint '{path}' has format version {state.get('format_version')}; this Praxon reads {FORMAT_VERSION}."
+            f"The checkpoint '{path}' has format version {version}; this Praxon reads {FORMAT_VERSION}."
         )
     if hashlib.sha256(content).hexdigest() != state.get("tensors_sha256"):
         raise CheckpointError(f"The tensors of checkpoint '{path}' are not the ones that were saved; {hint}.")

@@ -15,7 +15,7 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Turn the first SIGINT into a flag; a second one interrupts at once. Outside the main thread nothing is changed."""
+    """Turn the first SIGINT into a flag; a second one interrupts at once. Outside the main thread nothing changes."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt

@@ -1,7 +1,7 @@
 """The one trainer: any policy, from windows of a dataset to averaged weights, through crashes and full disks.
 
-AdamW, warm-up and cosine, gradient clipping, EMA weights, mixed precision. Without a time limit a run is a pure function
-of its seed, and one that was killed continues from its last checkpoint to the same losses, on CPUs to the bit.
+AdamW, warm-up and cosine, gradient clipping, EMA weights, mixed precision. Without a time limit a run is a function of
+its seed alone, and one that was killed continues from its last checkpoint to the same losses, on CPUs to the bit.
 """
 
 import math
@@ -141,7 +141,9 @@ class Trainer:
         directory.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[self.device] if self.device.startswith("cuda") else []):
             torch.manual_seed(self.seed)
-            run = _Run(self, policy.to(self.device).train(), windows, directory, dict(config or {}), weighting or Uniform())
+            run = _Run(
+                self, policy.to(self.device).train(), windows, directory, dict(config or {}), weighting or Uniform()
+            )
             return run.fit(on_step)
 
 
@@ -238,8 +240,8 @@ class _Run:
         remedy = f"the learning rate is {self.settings.learning_rate}; a lower one, or float32 precision, may help"
         for kind in ("weights", "gradient"):
             for name, parameter in self.policy.named_parameters():
-                tensor = parameter if kind == "weights" else parameter.grad
-                if tensor is not None and not torch.isfinite(tensor).all():
+                values = parameter if kind == "weights" else parameter.grad
+                if values is not None and not torch.isfinite(values).all():
                     raise ConfigError(f"{where}: the {kind} of '{name}' is not finite; {remedy}.")
         raise ConfigError(f"{where}: the loss is not finite although data and weights are; {remedy}.")
 
@@ -259,7 +261,9 @@ class _Run:
 
     def _save(self) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in self.policy.state_dict().items()}
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in _optimizer_tensors(self.optimizer, self.policy).items()}
+        tensors |= {
+            f"optimizer.{name}": tensor for name, tensor in _optimizer_tensors(self.optimizer, self.policy).items()
+        }
         if self.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.tensors().items()}
         tensors["generator.training"] = self.generator.get_state()

@@ -1,7 +1,7 @@
 """The agent: a policy at work. Observations in, at every tick the action that belongs to it and a preview of the next.
 
-Inference runs in a runner: at once in simulation, on a thread of its own where a control loop may not wait. Either way a
-chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped.
+Inference runs in a runner: at once in simulation, on a thread of its own where a control loop may not wait. Either way
+a chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped.
 """
 
 import threading
@@ -49,7 +49,7 @@ class Runner(ABC):
     def collect(self) -> Outcome | None:
         """The outcome, once, when there is one. Raises what the job raised."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most runners hold nothing)
         """Release what the runner holds."""
 
     def _timed(self, job: Job) -> np.ndarray:
@@ -142,8 +142,8 @@ class ThreadRunner(Runner):
 class ChunkAgent:
     """Window, inference and execution of one policy on one robot.
 
-    An episode's chunks depend on the weights, the observations and the seed alone: the noise of each chunk is drawn here,
-    in order, from a generator that ``reset`` seeds.
+    An episode's chunks depend on the weights, the observations and the seed alone: the noise of each chunk is drawn
+    here, in order, from a generator that ``reset`` seeds.
 
     Args:
         policy: in evaluation mode.
@@ -208,7 +208,11 @@ class ChunkAgent:
         return self._executor.exhausted(stamp_ns)
 
     def warm_up(self, observation: Observation) -> float:
-        """One inference whose chunk is thrown away, in the caller's thread: the first one is always slow. Returns [s]."""
+        """One inference in the caller's thread whose chunk is thrown away, and a reset: the first one is always slow.
+
+        Returns:
+            Its wall time [s].
+        """
         self._history.reset()
         self._history.append(self._checked(observation))
         start = time.perf_counter()

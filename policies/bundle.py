@@ -65,7 +65,7 @@ def save_bundle(
         The digest.
 
     Raises:
-        BundleError: the path holds something else, or the file system refused (a full disk leaves the old bundle as it was).
+        BundleError: the path holds something else, or the file system refused; an old bundle is then as it was.
     """
     path = Path(path)
     contents = {
@@ -127,14 +127,18 @@ def _verified(path: Path) -> tuple[bytes, dict[str, bytes]]:
     except (ValueError, TypeError, KeyError) as error:
         raise BundleError(f"The manifest of bundle '{path}' cannot be read; train or copy the bundle again.") from error
     if version != FORMAT_VERSION:
-        raise BundleError(f"The bundle '{path}' has format version {version}; this Praxon reads version {FORMAT_VERSION}.")
+        raise BundleError(
+            f"The bundle '{path}' has format version {version}; this Praxon reads version {FORMAT_VERSION}."
+        )
     contents = {}
     for name in FILES:
         if name not in hashes:
             raise BundleError(f"The manifest of bundle '{path}' does not name {name}; train or copy the bundle again.")
         contents[name] = _read(path, name)
         if hashlib.sha256(contents[name]).hexdigest() != hashes[name]:
-            raise BundleError(f"The file {name} of bundle '{path}' is not the one that was saved: its SHA-256 has changed.")
+            raise BundleError(
+                f"The file {name} of bundle '{path}' is not the one that was saved: its SHA-256 has changed."
+            )
     return manifest, contents
 
 
@@ -167,7 +171,9 @@ def _policy(path: Path, config: Mapping[str, Any], contract: PolicyContract) -> 
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise BundleError(f"The bundle '{path}' needs the policy class '{target}', which is not installed here.") from error
+        raise BundleError(
+            f"The bundle '{path}' needs the policy class '{target}', which is not installed here."
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Policy)):
         raise BundleError(f"The bundle '{path}' names '{target}', which is no Policy and is not called.")
     keywords = {key: value for key, value in described.items() if key not in ("_target_", "chunk")}

@@ -4,9 +4,9 @@ With num_obs_steps 2, horizon 8, num_execute 4, at control tick k (one column pe
 
     tick         k-1    k   k+1   k+2   k+3   k+4   k+5   k+6   k+7
     observed      o     o                                               the window
-    generated           0     1     2     3     4     5     6     7     rows of the chunk, row 0 at the newest observation
-    executed            x     x     x     x                             then the chunk of tick k+4 takes over,
-    in reserve                            .     .     .     .     .     unless it is late: then these rows bridge the gap
+    generated           0     1     2     3     4     5     6     7     row 0 at the newest observation
+    executed            x     x     x     x                             then the chunk of tick k+4 takes over;
+    in reserve                                  .     .     .     .     if that one is late, these rows bridge the gap
 
 A chunk computed from tick k that arrives at tick k+2 starts with its row 2: rows are found by time, not by counting.
 """

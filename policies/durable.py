@@ -1,4 +1,4 @@
-"""Durable directories: written beside their place, synced, then renamed into it, so that no reader meets half of one."""
+"""Durable directories: written beside their place, synced, then renamed into it, so that nobody reads half of one."""
 
 import os
 import shutil

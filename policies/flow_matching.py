@@ -64,8 +64,8 @@ class FlowMatchingPolicy(Policy):
         super().__init__(contract, normalization, spread_floor)
         if time_distribution not in TIME_DISTRIBUTIONS:
             raise ConfigError(
-                f"Time distribution '{time_distribution}' does not exist. Distributions: {', '.join(TIME_DISTRIBUTIONS)}."
-                f"{nearest(time_distribution, TIME_DISTRIBUTIONS)}"
+                f"Time distribution '{time_distribution}' does not exist. "
+                f"Distributions: {', '.join(TIME_DISTRIBUTIONS)}.{nearest(time_distribution, TIME_DISTRIBUTIONS)}"
             )
         self.time_distribution, self.mask_padding = time_distribution, mask_padding
         self.engine = DenoisingEngine(solver, steps)

@@ -45,7 +45,9 @@ class Normalizer(nn.Module):
     def __init__(self, contract: PolicyContract, mode: str = "mean_std", spread_floor: float = 1e-2) -> None:
         super().__init__()
         if mode not in MODES:
-            raise ConfigError(f"Normalisation '{mode}' does not exist. Modes: {', '.join(MODES)}.{nearest(mode, MODES)}")
+            raise ConfigError(
+                f"Normalisation '{mode}' does not exist. Modes: {', '.join(MODES)}.{nearest(mode, MODES)}"
+            )
         if not spread_floor > 0:
             raise ConfigError(f"The normaliser's spread floor is {spread_floor}; it must be positive.")
         self.mode, self.spread_floor = mode, spread_floor
@@ -99,7 +101,9 @@ class Normalizer(nn.Module):
             raise ContractError(f"Statistic '{key}' of '{name}' is missing. There are: {', '.join(statistics[name])}.")
         value = np.asarray(statistics[name][key], dtype=np.float64)
         if value.shape != shape or not np.isfinite(value).all():
-            raise ContractError(f"Statistic '{key}' of '{name}' has shape {value.shape}; it must be finite with shape {shape}.")
+            raise ContractError(
+                f"Statistic '{key}' of '{name}' has shape {value.shape}; it must be finite with shape {shape}."
+            )
         return value
 
 

@@ -77,10 +77,10 @@ class PushPlanner:
     def follow(self, pose: np.ndarray, tool: np.ndarray, push: Push) -> Push:
         """The push continued from where block and pusher are now, its direction corrected."""
         directions = np.stack([_rotation(angle) @ push.direction for angle in self.FAN])
-        return self._best(pose, np.repeat(tool[None], len(directions), axis=0), directions, 12, np.full(len(directions), 0.5))
+        return self._best(pose, np.repeat(tool[None], len(directions), axis=0), directions, 12, np.full(len(directions), 0.15), True)
 
     def _best(
-        self, pose: np.ndarray, starts: np.ndarray, directions: np.ndarray, num_steps: int, seconds: np.ndarray
+        self, pose: np.ndarray, starts: np.ndarray, directions: np.ndarray, num_steps: int, seconds: np.ndarray, nearest: bool = False
     ) -> Push:
         """The fastest way toward the goal among pushes from (N, 2) that begin after ``seconds`` (N,)."""
         before = float(self.error(pose))
@@ -92,7 +92,11 @@ class PushPlanner:
         gains = np.log((before + self.accuracy) / (errors + self.accuracy)) / (seconds + lengths / self.push_speed)
         ends = starts + directions * lengths[..., None]
         gains[~self._inside(ends)] = -np.inf
-        index, which = np.unravel_index(gains.argmax(), gains.shape)
+        if nearest:
+            errors[~self._inside(ends)] = np.inf
+            index, which = np.unravel_index(errors.argmin(), gains.shape)
+        else:
+            index, which = np.unravel_index(gains.argmax(), gains.shape)
         return Push(
             pose, starts[which], directions[which], float(lengths[index, which]), float(errors[index, which]), float(gains[index, which])
         )

@@ -59,7 +59,7 @@ class StateEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A small residual network ending in the mean positions of K feature maps, uint8 RGB (B, height, width, 3) -> (B, D).
+    """A small residual network ending in the mean positions of K feature maps: uint8 RGB (B, H, W, 3) -> (B, D).
 
     Spatial softmax (Levine et al., arXiv 1504.00702, section 5.1) keeps where things are, which pooling would discard;
     group norm instead of batch norm, whose running statistics and EMA weights do not mix (arXiv 2303.04137, III-B).

@@ -1,4 +1,4 @@
-"""The transformer denoiser: noisy action chunk + flow time of every token + observation tokens -> velocity of every token.
+"""The transformer denoiser: noisy action chunk, flow time of each token, observation tokens -> velocity of each token.
 
 Blocks follow DiT (Peebles and Xie, arXiv 2212.09748): layer norms without weights whose shift, scale and gate come
 from the time embedding, all zero at the start (adaLN-Zero), here around self-attention over action tokens,
@@ -61,7 +61,9 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(mlp_ratio * width, width)
 
     def forward(self, x_BTD: Tensor, modulation: Sequence[Tensor], key_BNSH: Tensor, value_BNSH: Tensor) -> Tensor:
-        self_shift, self_scale, self_gate, cross_shift, cross_scale, cross_gate, mlp_shift, mlp_scale, mlp_gate = modulation
+        self_shift, self_scale, self_gate, cross_shift, cross_scale, cross_gate, mlp_shift, mlp_scale, mlp_gate = (
+            modulation
+        )
         B, T, D = x_BTD.shape
         N = self.num_heads
 

@@ -96,7 +96,7 @@ class PushTExpert(ScriptedExpert):
         pose = _planar(observation.features["observation.tee_pose"].astype(float))
         if self.push is not None and self.pushing:
             self.push = self.planner.follow(pose, tool[:2], self.push)
-            if self.push.gain < self.WORTH or self.push.length<0.0007:
+            if self.push.gain < self.worth*self.WORTH or self.push.length<0.0007:
                 self.log[-1] += (float(self.planner.error(pose)),)
                 self.push = None
         elif self.push is not None and np.abs(self.push.pose - pose).max() > 0.005:
@@ -106,6 +106,7 @@ class PushTExpert(ScriptedExpert):
             if coverage(pose) >= SOLVED:
                 return ToolTarget(tool, 0.0, 0.0)
             self.push, self.pushing = self.planner.plan(pose, tool[:2]), False
+            self.worth = self.push.gain
             self.log.append((observation.stamp_ns / 1e9, float(self.planner.error(pose)), self.push.error, self.push.length, self.push.gain))
         push = self.push
         away = float(np.linalg.norm(tool[:2] - push.start))
@@ -115,7 +116,7 @@ class PushTExpert(ScriptedExpert):
             return ToolTarget(np.array([*(tool[:2] + push.direction * push.length), self.LOW_M]), 0.0, 0.0, speed=self.planner.push_speed)
         return self._approach(tool, push, away)
 
-    WORTH = 0.3
+    WORTH = 1.0
     def _approach(self, tool: np.ndarray, push: Push, away: float) -> ToolTarget:
         # A funnel: as high as needed to cross the block, lower only over the start.
         height = self.LOW_M + float(np.clip(3 * (away - 0.006), 0, self.HIGH_M - self.LOW_M))

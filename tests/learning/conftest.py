@@ -5,6 +5,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # small networks; two threads on a busy machine wait for each other
 
 
 @pytest.fixture(scope="session")

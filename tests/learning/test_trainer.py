@@ -65,7 +65,9 @@ def test_kill_nine_and_resume_gives_the_same_losses_to_the_bit(toy, tmp_path):
     resumed = start(tmp_path / "killed", 30, 0.0)
     assert resumed.wait() == 0, resumed.communicate()[1]
     assert toy.losses_in(tmp_path / "killed") == toy.losses_in(tmp_path / "whole")
-    tensors = [trainer_module.latest_checkpoint(tmp_path / name / "checkpoints").tensors for name in ("killed", "whole")]
+    tensors = [
+        trainer_module.latest_checkpoint(tmp_path / name / "checkpoints").tensors for name in ("killed", "whole")
+    ]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
@@ -112,9 +114,7 @@ def test_time_ends_a_run_and_the_cosine_with_it(toy, tmp_path, monkeypatch):
     clock = iter(np.arange(0.0, 1e6, 0.5))
     monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(clock)))
     reports = []
-    toy.toy_trainer(steps=10**9, minutes=1.0).fit(
-        toy.toy_policy(), toy.ToyWindows(), tmp_path, on_step=reports.append
-    )
+    toy.toy_trainer(steps=10**9, minutes=1.0).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path, on_step=reports.append)
     assert 10 < len(reports) < 60
     assert reports[-1].progress == 1.0
     assert reports[-1].learning_rate < 0.02 * max(report.learning_rate for report in reports)
@@ -157,9 +157,10 @@ def test_a_full_disk_stops_with_one_sentence_and_the_run_goes_on_later(toy, tmp_
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space left on device"):
-        patch.setattr(durable, "_write_synced", full)
+    monkeypatch.setattr(durable, "_write_synced", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
         toy.toy_trainer(steps=20).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path)
+    monkeypatch.undo()
     result = toy.toy_trainer(steps=20).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path)
     assert result.step == 20
     assert [step for step, _ in toy.losses_in(tmp_path)] == list(range(1, 21))
@@ -184,7 +185,7 @@ def test_diverged_weights_are_named_and_not_saved(toy, tmp_path):
 def test_settings_out_of_range_and_missing_preparation(toy, tmp_path):
     with pytest.raises(ConfigError, match="steps is 0; it must be positive"):
         toy.toy_trainer(steps=0)
-    with pytest.raises(ConfigError, match="'float16' does not exist. Precisions: auto, float32, bfloat16"):
+    with pytest.raises(ConfigError, match=r"'float16' does not exist. Precisions: auto, float32, bfloat16"):
         toy.toy_trainer(precision="float16")
     unfitted = type(toy.toy_policy())(toy.CONTRACT, width=16, depth=1, num_heads=2)
     with pytest.raises(ConfigError, match="normaliser has no statistics"):

@@ -1,6 +1,6 @@
 """A tiny training run: in memory for tests, and as a process of its own that can be killed.
 
-    python toy_run.py DIRECTORY STEPS [settings as key=value ...]
+python toy_run.py DIRECTORY STEPS [settings as key=value ...]
 """
 
 import json
@@ -22,9 +22,7 @@ CONTRACT = PolicyContract(
     action=Feature("action", "vector", (2,), ("x", "y")),
     chunk=Chunk(horizon=4, num_execute=2, control_period_s=0.1, num_obs_steps=2),
 )
-STATISTICS = {
-    name: {"mean": np.zeros(2), "std": np.ones(2)} for name in ("observation.state", "action")
-}
+STATISTICS = {name: {"mean": np.zeros(2), "std": np.ones(2)} for name in ("observation.state", "action")}
 
 
 class ToyWindows:

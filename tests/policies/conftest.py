@@ -6,6 +6,8 @@ import torch
 
 from praxon.contract import Chunk, Feature, PolicyContract
 
+torch.set_num_threads(1)  # small networks; two threads on a busy machine wait for each other
+
 
 @pytest.fixture
 def contract() -> PolicyContract:

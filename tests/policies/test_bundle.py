@@ -85,7 +85,7 @@ def test_truncated_weights_are_found(bundle):
     with pytest.raises(BundleError, match=r"model\.safetensors"):
         load_bundle(bundle)
     rewrite(bundle, "model.safetensors", weights[:-100])
-    with pytest.raises(BundleError, match="weights of bundle .* unreadable"):
+    with pytest.raises(BundleError, match=r"weights of bundle .* unreadable"):
         load_bundle(bundle)
 
 
@@ -97,7 +97,7 @@ def test_another_version_and_no_bundle_at_all(bundle):
     with pytest.raises(BundleError, match="format version 99; this Praxon reads version 1"):
         load_bundle(bundle)
     (bundle / "manifest.json").write_text("{")
-    with pytest.raises(BundleError, match="manifest .* cannot be read"):
+    with pytest.raises(BundleError, match=r"manifest .* cannot be read"):
         load_bundle(bundle)
 
 
@@ -125,7 +125,7 @@ def test_what_does_not_fit_the_policy_is_named(bundle):
         load_bundle(bundle)
     unknown = {"policy": {**CONFIG["policy"], "colour": "red"}}
     rewrite(bundle, "config.yaml", yaml.safe_dump(unknown).encode())
-    with pytest.raises(BundleError, match="cannot be built: .*colour"):
+    with pytest.raises(BundleError, match=r"cannot be built: .*colour"):
         load_bundle(bundle)
     rewrite(bundle, "config.yaml", b"- no\n- mapping\n")
     with pytest.raises(BundleError, match="holds no mapping"):

@@ -51,10 +51,10 @@ def test_use_before_fitting_cannot_pass_for_a_number(contract):
 
 
 def test_errors_name_what_is_wrong(contract, statistics_of):
-    with pytest.raises(ConfigError, match="'meanstd'.*Did you mean 'mean_std'"):
+    with pytest.raises(ConfigError, match=r"'meanstd'.*Did you mean 'mean_std'"):
         Normalizer(contract, "meanstd")
     statistics = statistics_of(contract)
-    with pytest.raises(ContractError, match="Statistics of 'action' are missing. There are: observation.state"):
+    with pytest.raises(ContractError, match=r"Statistics of 'action' are missing. There are: observation.state"):
         Normalizer(contract).fit({name: value for name, value in statistics.items() if name != "action"})
     statistics["action"]["mean"] = np.zeros(4)
     with pytest.raises(ContractError, match=r"'mean' of 'action' has shape \(4,\).*\(3,\)"):

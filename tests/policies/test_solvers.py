@@ -55,5 +55,5 @@ def test_gaussian_data_keep_their_mean_and_covariance(name):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="'huen'.*euler, heun.*Did you mean 'heun'"):
+    with pytest.raises(ConfigError, match=r"'huen'.*euler, heun.*Did you mean 'heun'"):
         solver_by_name("huen")

@@ -1,4 +1,4 @@
-"""The denoiser: one time per token, what may be hoisted, and the identity it starts from; the keypoints of the encoder."""
+"""The denoiser: one time per token, what may be hoisted, the identity it starts from; and the encoder's keypoints."""
 
 import pytest
 import torch

@@ -1,0 +1,189 @@
+"""The command line as a user meets it: the whole circle by hand, and mistakes answered in one sentence with nothing lost."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from praxon.cli import run, verbs
+
+QUICK = ["policy=debug", "steps=30", "training.tensorboard=false", "training.checkpoint_every=10"]
+
+
+def praxon(*arguments, expect=0):
+    assert run([str(argument) for argument in arguments]) == expect
+
+
+@pytest.fixture(scope="module")
+def circle(tmp_path_factory):
+    """collect and train, once: folders a (lift demonstrations) and b (a policy that has barely begun to learn)."""
+    root = tmp_path_factory.mktemp("circle")
+    praxon("collect", "task=lift", "episodes=4", f"run_dir={root / 'a'}")
+    praxon("train", *QUICK, "task=lift", f"dataset={root / 'a' / 'dataset'}", f"run_dir={root / 'b'}")
+    return root
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# -- the circle ------------------------------------------------------------------------------------
+
+
+def test_evaluation_reports_what_is_promised(circle):
+    praxon("eval", f"bundle={circle / 'b' / 'bundle'}", "task=lift", "episodes=3", "seed=7", f"run_dir={circle / 'c'}")
+    result = json.loads((circle / "c" / "result.json").read_text())
+    promised = {"task", "robot", "bundle", "episodes", "seed", "successes", "success_rate", "interval_95", "latency_ms", "seconds"}
+    assert promised <= set(result)
+    assert (result["task"], result["robot"], result["episodes"], result["seed"]) == ("lift", "panda", 3, 7)
+    assert set(result["latency_ms"]) == {"p50", "p99"}
+    assert len(result["episode_results"]) == 3
+    assert {"config.yaml", "log.txt"} <= {path.name for path in (circle / "c").iterdir()}
+
+
+def test_same_seed_same_bytes_same_weights_same_episodes(circle, tmp_path):
+    praxon("collect", "task=lift", "episodes=4", f"run_dir={tmp_path / 'a'}")
+    assert files(tmp_path / "a" / "dataset") == files(circle / "a" / "dataset")
+    praxon("train", *QUICK, f"dataset={tmp_path / 'a' / 'dataset'}", f"run_dir={tmp_path / 'b'}")
+    assert files(tmp_path / "b" / "bundle") == files(circle / "b" / "bundle")
+    episodes = []
+    for run_dir, bundle in ((tmp_path / "c", circle / "b"), (tmp_path / "d", tmp_path / "b")):
+        praxon("eval", f"bundle={bundle / 'bundle'}", "task=lift", "episodes=2", "seed=3", f"run_dir={run_dir}")
+        episodes.append(json.loads((run_dir / "result.json").read_text())["episode_results"])
+    assert episodes[0] == episodes[1]
+
+
+def test_several_processes_give_what_one_gives(circle, tmp_path):
+    praxon("collect", "task=lift", "episodes=4", "workers=2", f"run_dir={tmp_path / 'a'}")
+    assert files(tmp_path / "a" / "dataset") == files(circle / "a" / "dataset")
+
+
+def test_expert_solves_and_doing_nothing_does_not(tmp_path):
+    for agent, successes in (("expert", 3), ("hold", 0)):
+        praxon("eval", f"agent={agent}", "task=reach", "episodes=3", f"run_dir={tmp_path / agent}")
+        assert json.loads((tmp_path / agent / "result.json").read_text())["successes"] == successes
+
+
+def test_help_names_every_verb_and_every_setting(capsys):
+    praxon("--help")
+    overview = capsys.readouterr().out
+    for verb in verbs():
+        assert f"  {verb} " in overview
+        praxon(verb, "--help")
+        assert "usage: praxon" in capsys.readouterr().out
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["collect", "task=pik_place"], "There is no task 'pik_place'. Did you mean 'pick_place'?"),
+        (["collect", "epsiodes=3"], "Did you mean 'episodes'?"),
+        (["collect", "episodes=ten"], "a whole number is expected"),
+        (["collect", "episodes"], "'episodes' is not of the form name=value"),
+        (["collect", "episodes=0"], "at least 1 is needed"),
+        (["collect", "cameras=[frnt]"], "Did you mean 'front'?"),
+        (["train"], "No dataset was given"),
+        (["train", "dataset=nowhere"], "nowhere"),
+        (["train", "dataset=nowhere", "training.lerning_rate=1"], "Did you mean 'training.learning_rate'?"),
+        (["eval"], "No bundle was given"),
+        (["eval", "bundle=nowhere"], "There is no bundle at 'nowhere'"),
+        (["eval", "agent=exprt"], "There is no agent 'exprt'"),
+        (["serve"], "No bundle was given"),
+        (["info", "robot.model=mengerie"], "Sources: own, menagerie"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(arguments, answer, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    praxon(*arguments, expect=1)
+    error = capsys.readouterr().err
+    assert answer in error
+    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+def test_truncated_or_changed_weights_are_refused(circle, tmp_path, capsys):
+    for name, damage in (("short", lambda b: b[:-7]), ("changed", lambda b: b[:-1] + bytes([b[-1] ^ 1]))):
+        shutil.copytree(circle / "b" / "bundle", tmp_path / name)
+        weights = tmp_path / name / "model.safetensors"
+        weights.write_bytes(damage(weights.read_bytes()))
+        praxon("eval", f"bundle={tmp_path / name}", "task=lift", "episodes=1", f"run_dir={tmp_path / 'run'}", expect=1)
+        assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_a_bundle_for_another_task_is_refused_listing_both_sides(circle, tmp_path, capsys):
+    praxon("eval", f"bundle={circle / 'b' / 'bundle'}", "task=reach", f"run_dir={tmp_path / 'run'}", expect=1)
+    error = capsys.readouterr().err
+    assert "observation.cube_pose" in error
+    assert "observation.goal_pose" in error
+
+
+def test_a_dataset_of_another_task_is_refused(circle, tmp_path, capsys):
+    praxon("train", *QUICK, "task=reach", f"dataset={circle / 'a' / 'dataset'}", f"run_dir={tmp_path / 'run'}", expect=1)
+    assert "is of task 'lift', not 'reach'" in capsys.readouterr().err
+
+
+def test_a_second_training_into_the_same_folder_must_be_asked_for(circle, capsys):
+    before = files(circle / "b" / "bundle")
+    praxon("train", *QUICK, f"dataset={circle / 'a' / 'dataset'}", f"run_dir={circle / 'b'}", expect=1)
+    assert "resume=true continues it" in capsys.readouterr().err
+    assert files(circle / "b" / "bundle") == before
+
+
+def test_a_second_collection_does_not_overwrite_the_first(circle, capsys):
+    before = files(circle / "a" / "dataset")
+    praxon("collect", "task=lift", "episodes=1", f"run_dir={circle / 'a'}", expect=1)
+    assert str(circle / "a" / "dataset") in capsys.readouterr().err
+    assert files(circle / "a" / "dataset") == before
+
+
+# -- interruptions -----------------------------------------------------------------------------------
+
+
+def start_training(circle, run_dir, *overrides):
+    command = [sys.executable, "-c", "from praxon.cli import main; main()", "train", "policy=debug", "steps=400"]
+    command += ["training.checkpoint_every=20", "training.tensorboard=false", "threads=1"]
+    command += [f"dataset={circle / 'a' / 'dataset'}", f"run_dir={run_dir}", *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(run_dir, process):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run_dir / "metrics.jsonl").exists() and len((run_dir / "metrics.jsonl").read_text().splitlines()) > 60:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"training did not get under way: {process.communicate()}")
+
+
+def losses(run_dir):
+    return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_killed_and_interrupted_training_continues_to_the_same_bundle(circle, tmp_path):
+    unbroken = start_training(circle, tmp_path / "unbroken")
+    assert unbroken.wait(120) == 0, unbroken.communicate()
+    for how, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+        run_dir = tmp_path / how.name
+        broken = start_training(circle, run_dir)
+        wait_for_checkpoint(run_dir, broken)
+        os.kill(broken.pid, how)
+        _, error = broken.communicate(timeout=60)
+        assert broken.returncode == status, error
+        assert not (run_dir / "bundle").exists()
+        if how == signal.SIGINT:
+            assert "resume=true" in error
+            assert "Traceback" not in error
+        resumed = start_training(circle, run_dir, "resume=true")
+        assert resumed.wait(120) == 0, resumed.communicate()
+        assert losses(run_dir) == losses(tmp_path / "unbroken")
+        assert files(run_dir / "bundle") == files(tmp_path / "unbroken" / "bundle")
