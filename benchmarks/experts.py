@@ -28,7 +28,9 @@ def main() -> None:
             "task": task,
             "seed": 0,
             **success_summary(sum(r.success for r in results), EPISODES),
-            "metrics": {f"mean_{k}": round(float(np.mean([r.metrics[k] for r in results])), 4) for k in results[0].metrics},
+            "metrics": {
+                f"mean_{k}": round(float(np.mean([r.metrics[k] for r in results])), 4) for k in results[0].metrics
+            },
             "mean_seconds_simulated": round(float(np.mean([r.seconds for r in results])), 2),
             "mean_seconds_wall": round(float(np.mean([r.wall_s for r in results])), 3),
             "failed_seeds": [r.seed for r in results if not r.success],

@@ -29,7 +29,9 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     for override in chosen:
         group, name = override.key_or_group, str(override.value())
         if name not in options(group):
-            raise ConfigError(f"There is no {group} '{name}'.{nearest(name, options(group))} Known: {', '.join(options(group))}.")
+            raise ConfigError(
+                f"There is no {group} '{name}'.{nearest(name, options(group))} Known: {', '.join(options(group))}."
+            )
     with initialize_config_dir(config_dir=str(CONFIGS.resolve()), version_base="1.3"):
         try:
             base = compose(verb, overrides=[_text(override) for override in chosen])
@@ -102,7 +104,11 @@ def _check_types(base: Config, config: Config, prefix: str = "") -> None:
                 _check_types(before, after, f"{name}.")
             continue
         expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(before))
-        fits = isinstance(after, bool) if isinstance(before, bool) else isinstance(after, (int, float) if isinstance(before, float) else type(before))
+        fits = (
+            isinstance(after, bool)
+            if isinstance(before, bool)
+            else isinstance(after, (int, float) if isinstance(before, float) else type(before))
+        )
         if expected and after is not None and (not fits or (isinstance(after, bool) and not isinstance(before, bool))):
             raise ConfigError(f"Setting '{name}' is '{after}'; {expected} is expected, as in {name}={before}.")
 

@@ -30,7 +30,9 @@ img,video{max-width:100%;border-radius:6px}figcaption,footer{color:#5a6676;font-
 """)
 
 
-def write_report(path: Path, result: Mapping[str, Any], metrics: Path, video: Path, latencies: Mapping[str, Sequence[float]]) -> None:
+def write_report(
+    path: Path, result: Mapping[str, Any], metrics: Path, video: Path, latencies: Mapping[str, Sequence[float]]
+) -> None:
     """Write the page.
 
     Args:
@@ -50,7 +52,9 @@ def write_report(path: Path, result: Mapping[str, Any], metrics: Path, video: Pa
         training=f"{result['train']['steps']} steps in {result['train']['training_seconds']:.0f} s, "
         f"{result['train']['parameters']:,} parameters, {result['train']['frames']} frames.",
         latency_plot=_plot(lambda axes: _plot_latency(axes, latencies)),
-        latency=html.escape("; ".join(_latency_line(name, values) for name, values in latencies.items() if len(values))),
+        latency=html.escape(
+            "; ".join(_latency_line(name, values) for name, values in latencies.items() if len(values))
+        ),
         film=_film(video, result.get("video", [])),
         stage_table=_table(["stage", "seconds"], [[name, f"{value:.1f}"] for name, value in result["seconds"].items()]),
         footer=html.escape(f"seed {result['seed']}; {result['machine']}"),
@@ -68,7 +72,12 @@ def success_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     return _table(["who", "episodes", "successes", "rate", "95 % interval"], rows)
 
 
-LABELS = {"sim": "policy in simulation", "ros": "policy over ROS 2", "expert": "scripted expert", "hold": "doing nothing"}
+LABELS = {
+    "sim": "policy in simulation",
+    "ros": "policy over ROS 2",
+    "expert": "scripted expert",
+    "hold": "doing nothing",
+}
 
 
 def _summary(result: Mapping[str, Any]) -> str:
@@ -84,7 +93,11 @@ def _summary(result: Mapping[str, Any]) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f'<{tag}{" class=n" * (i > 0)}>{html.escape(c)}</{tag}>' for i, c in enumerate(cells)) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(f"<{tag}{' class=n' * (i > 0)}>{html.escape(c)}</{tag}>" for i, c in enumerate(cells))
+            + "</tr>"
+        )
 
     return "<table>" + line(header, "th") + "".join(line(row, "td") for row in rows) + "</table>"
 
@@ -109,7 +122,9 @@ def _plot_success(axes: Any, evaluations: Mapping[str, Mapping[str, Any]]) -> No
     rates = np.array([evaluations[name]["success_rate"] for name in names])
     bounds = np.array([evaluations[name]["interval_95"] for name in names])
     errors = np.clip(np.stack([rates - bounds[:, 0], bounds[:, 1] - rates]), 0, None)
-    axes.barh([LABELS[name] for name in names], 100 * rates, xerr=100 * errors, color="#2f7d5b", ecolor="#1c2430", capsize=3)
+    axes.barh(
+        [LABELS[name] for name in names], 100 * rates, xerr=100 * errors, color="#2f7d5b", ecolor="#1c2430", capsize=3
+    )
     axes.set_xlim(0, 100)
     axes.set_xlabel("success [%], Wilson 95 % interval")
 

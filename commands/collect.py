@@ -34,8 +34,13 @@ class Demonstration:
 
 
 def demonstrator(
-    task: dict[str, Any], robot: dict[str, Any], period_s: float, cameras: list[str], image_size: list[int],
-    perturbation_rad: float, linger_s: float,
+    task: dict[str, Any],
+    robot: dict[str, Any],
+    period_s: float,
+    cameras: list[str],
+    image_size: list[int],
+    perturbation_rad: float,
+    linger_s: float,
 ) -> Worker[Demonstration]:
     """A function from a seed to one demonstration."""
     simulation = make_simulation(task, robot, period_s, cameras, image_size)
@@ -69,15 +74,24 @@ def run(config: Config) -> dict[str, Any]:
     work = Run("collect", config)
     task, robot = plain(config.task), plain(config.robot)
     make = partial(
-        demonstrator, task, robot, 1 / config.control_hz, list(config.cameras), list(config.image_size),
-        config.perturbation_rad, config.linger_s,
+        demonstrator,
+        task,
+        robot,
+        1 / config.control_hz,
+        list(config.cameras),
+        list(config.image_size),
+        config.perturbation_rad,
+        config.linger_s,
     )
     described = make_simulation(task, robot, 1 / config.control_hz, list(config.cameras), list(config.image_size))
     seeds = episode_seeds(Purpose.COLLECT, config.seed, ATTEMPTS_PER_EPISODE * config.episodes)
     kept = attempts = successes = frames = 0
-    with LeRobotWriter(
-        work.path / "dataset", described.contract, described.task.instruction, described.scene.robot.name
-    ) as writer, progress_bar(f"collect {described.task.name}", config.episodes) as advance:
+    with (
+        LeRobotWriter(
+            work.path / "dataset", described.contract, described.task.instruction, described.scene.robot.name
+        ) as writer,
+        progress_bar(f"collect {described.task.name}", config.episodes) as advance,
+    ):
         for demonstration in run_seeds(make, seeds, config.workers):
             attempts += 1
             successes += demonstration.result.success
@@ -105,5 +119,7 @@ def run(config: Config) -> dict[str, Any]:
     }
     work.finish(result)
     log.info("kept %d of %d episodes", kept, attempts)
-    console.print(f"{kept} episodes, {frames} frames in [bold]{work.path / 'dataset'}[/bold]; expert {successes}/{attempts}.")
+    console.print(
+        f"{kept} episodes, {frames} frames in [bold]{work.path / 'dataset'}[/bold]; expert {successes}/{attempts}."
+    )
     return result

@@ -35,19 +35,30 @@ def run(config: Config) -> dict[str, Any]:
 
     stages: dict[str, Callable[[], dict[str, Any]]] = {
         "collect": lambda: _moved(
-            _verb(folder, "collect", "collect", [*common, f"episodes={config.demonstrations}"]), folder / "collect" / "dataset", dataset
+            _verb(folder, "collect", "collect", [*common, f"episodes={config.demonstrations}"]),
+            folder / "collect" / "dataset",
+            dataset,
         ),
         "train": lambda: _moved(
-            _verb(folder, "train", "train", [policy, f"dataset={dataset}", f"minutes={config.minutes}", f"seed={config.seed}", "resume=true"]),
+            _verb(
+                folder,
+                "train",
+                "train",
+                [policy, f"dataset={dataset}", f"minutes={config.minutes}", f"seed={config.seed}", "resume=true"],
+            ),
             folder / "train" / "bundle",
             bundle,
         ),
-        "sim": lambda: _verb(folder, "sim", "eval", [*common, f"bundle={bundle}", f"episodes={config.episodes}", "video=true"]),
+        "sim": lambda: _verb(
+            folder, "sim", "eval", [*common, f"bundle={bundle}", f"episodes={config.episodes}", "video=true"]
+        ),
         "expert": lambda: _verb(folder, "expert", "eval", [*common, "agent=expert", f"episodes={config.episodes}"]),
         "hold": lambda: _verb(folder, "hold", "eval", [*common, "agent=hold", f"episodes={config.episodes}"]),
     }
     if config.ros_episodes:
-        stages["ros"] = lambda: _verb(folder, "ros", "serve", [*common, f"bundle={bundle}", f"episodes={config.ros_episodes}"])
+        stages["ros"] = lambda: _verb(
+            folder, "ros", "serve", [*common, f"bundle={bundle}", f"episodes={config.ros_episodes}"]
+        )
 
     results: dict[str, dict[str, Any]] = {}
     for name, stage in stages.items():
@@ -68,7 +79,11 @@ def _prepare(folder: Path, config: Config) -> None:
     settings = folder / "config.yaml"
     text = OmegaConf.to_yaml(config)
     finished = (folder / "result.json").exists()
-    if folder.exists() and (finished or not settings.exists() or settings.read_text() != text) and any(folder.iterdir()):
+    if (
+        folder.exists()
+        and (finished or not settings.exists() or settings.read_text() != text)
+        and any(folder.iterdir())
+    ):
         aside = folder.with_name(f"{folder.name}-{time.strftime('%Y-%m-%d_%H-%M-%S')}")
         os.replace(folder, aside)
         console.print(f"[dim]An earlier demo was moved to {aside}.[/dim]")

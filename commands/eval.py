@@ -51,9 +51,7 @@ class Evaluator:
         return Evaluated(result, [1e3 * seconds for seconds in self.latencies_s])
 
 
-def evaluator(
-    task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: str | None, threads: int
-) -> Evaluator:
+def evaluator(task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: str | None, threads: int) -> Evaluator:
     """Build what runs episodes; called once in each process."""
     if agent != "policy":
         simulation = make_simulation(task, robot)

@@ -24,7 +24,9 @@ def run(config: Config) -> dict[str, Any]:
     robot = make_robot(plain(config.robot))
     model = robot.build(config.robot.model).compile()
     _show_robot(robot)
-    console.print(f"model '{config.robot.model}': {model.nbody - 1} bodies, {model.nu} servos, {model.body_mass.sum():.2f} kg")
+    console.print(
+        f"model '{config.robot.model}': {model.nbody - 1} bodies, {model.nu} servos, {model.body_mass.sum():.2f} kg"
+    )
     if config.picture is not None:
         _picture(robot, config.robot.model, Path(config.picture))
     return {"robot": robot.name, "joints": list(robot.joint_names)}
@@ -41,7 +43,9 @@ def _show_robot(robot: RobotSpec) -> None:
     console.print(table)
     box = robot.workspace
     console.print(f"workspace of '{robot.tool_site}' in {robot.base_frame}: {box.lower} to {box.upper} m")
-    console.print(f"commands on {robot.ros.trajectory_topic} (JointTrajectory), states on {robot.ros.joint_states_topic}")
+    console.print(
+        f"commands on {robot.ros.trajectory_topic} (JointTrajectory), states on {robot.ros.joint_states_topic}"
+    )
     console.print(f"cameras: {', '.join(robot.cameras) or 'none'}")
 
 

@@ -103,6 +103,12 @@ class Simulation:
                 success, left = True, round(linger_s / period_s)
                 limit = min(limit, steps + left) if left else steps
         return EpisodeResult(
-            seed, success, steps, steps * period_s, rewards / max(steps, 1), clamped / max(steps, 1), extremes,
+            seed,
+            success,
+            steps,
+            steps * period_s,
+            rewards / max(steps, 1),
+            clamped / max(steps, 1),
+            extremes,
             time.perf_counter() - began,
         )

@@ -77,7 +77,9 @@ class ToolControl:
         turn = float(np.clip(turn, -self.ANGULAR_SPEED * self.lead_s, self.ANGULAR_SPEED * self.lead_s))
         self._tool.set_target(mink.SE3.from_rotation_and_translation(_downward(yaw + turn), position))
         try:
-            velocity = mink.solve_ik(self._configuration, [self._tool, self._posture], 1.0, "daqp", 1e-6, limits=self._limits)
+            velocity = mink.solve_ik(
+                self._configuration, [self._tool, self._posture], 1.0, "daqp", 1e-6, limits=self._limits
+            )
         except mink.NoSolutionFound as error:
             raise RobotError(f"No joint motion brings the tool toward {target.position}: {error}.") from error
         joints = self._configuration.integrate(velocity, 1.0)[self._arm]

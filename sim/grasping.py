@@ -31,7 +31,10 @@ class GraspExpert(ScriptedExpert):
 
     def holding(self, observation: Observation, tool: np.ndarray) -> bool:
         """The cube is between the fingers and they are on it."""
-        return self.at_cube(self.cube_pose(observation)[:3], tool) and self.gripper(observation) <= self.CUBE_HALF_M + 0.0015
+        return (
+            self.at_cube(self.cube_pose(observation)[:3], tool)
+            and self.gripper(observation) <= self.CUBE_HALF_M + 0.0015
+        )
 
     def grasp(self, observation: Observation, tool: np.ndarray, yaw: float) -> ToolTarget:
         """The next tool pose on the way to holding the cube: above it, down along it, close."""

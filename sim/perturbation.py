@@ -1,7 +1,8 @@
 """PerturbedAgent: an expert that is pushed while it demonstrates, so that data shows how to come back.
 
-Executed actions carry smooth noise; what is recorded is the action the expert intended. Source: Laskey et al., "DART:
-Noise Injection for Robust Imitation Learning", CoRL 2017; here the noise is a first-order process on the arm's joints.
+Now and then the executed command is displaced for a moment; what is recorded is always the action the expert intended.
+After Laskey et al., "DART: Noise Injection for Robust Imitation Learning", CoRL 2017, with pushes in place of white noise:
+an expert that must align within millimetres never gets there under noise that does not pause.
 """
 
 import numpy as np
@@ -16,36 +17,50 @@ class PerturbedAgent:
 
     Args:
         expert: who demonstrates.
-        robot: whose revolute joints are perturbed.
-        std_rad: stationary standard deviation of the noise [rad]; 0 leaves the expert alone.
-        correlation_s: time constant of the noise [s].
+        robot: whose revolute joints are pushed.
+        std_rad: standard deviation of a push's height on each joint [rad]; 0 leaves the expert alone.
         period_s: control period [s].
+        rate_hz: pushes per second on average while none is under way.
+        duration_s: of a push; it rises and falls as a half sine [s].
     """
 
     def __init__(
-        self, expert: Agent, robot: RobotSpec, std_rad: float, period_s: float, correlation_s: float = 0.3
+        self,
+        expert: Agent,
+        robot: RobotSpec,
+        std_rad: float,
+        period_s: float,
+        rate_hz: float = 0.6,
+        duration_s: float = 0.4,
     ) -> None:
         self.expert = expert
         self.intended: np.ndarray | None = None
         """The expert's own action of the last tick, (num_joints,); this is the demonstration."""
         self._std = np.array([std_rad if joint.unit == "rad" else 0.0 for joint in robot.joints])
-        self._keep = float(np.exp(-period_s / correlation_s))
-        self._noise = np.zeros(len(robot.joints))
+        self._probability = rate_hz * period_s
+        self._shape = np.sin(np.pi * (np.arange(max(1, round(duration_s / period_s))) + 0.5) * period_s / duration_s)
+        self._height = np.zeros_like(self._std)
+        self._tick = len(self._shape)
         self._rng = np.random.default_rng(0)
 
     def reset(self, seed: int) -> None:
-        """Start the noise from zero."""
+        """No push is under way."""
         self.expert.reset(seed)
         self._rng = np.random.default_rng([seed, 1])
-        self._noise = np.zeros_like(self._noise)
+        self._tick = len(self._shape)
         self.intended = None
 
     def act(self, observation: Observation) -> np.ndarray | None:
-        """The expert's action with the noise of this tick."""
+        """The expert's action, displaced by the push of this tick if there is one."""
         actions = self.expert.act(observation)
         if actions is None:
             return None
         self.intended = actions[0]
-        fresh = self._rng.standard_normal(len(self._noise))
-        self._noise = self._keep * self._noise + np.sqrt(1 - self._keep**2) * self._std * fresh
-        return actions + self._noise
+        if self._tick == len(self._shape):
+            if self._rng.random() >= self._probability:
+                return actions
+            self._height = self._std * self._rng.standard_normal(len(self._std))
+            self._tick = 0
+        push = self._height * self._shape[self._tick]
+        self._tick += 1
+        return actions + push

@@ -92,7 +92,14 @@ class PlanarPushing:
     # -- one step ---------------------------------------------------------------------------------
 
     def _step(
-        self, x: np.ndarray, y: np.ndarray, yaw: np.ndarray, px: np.ndarray, py: np.ndarray, dx: np.ndarray, dy: np.ndarray
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        yaw: np.ndarray,
+        px: np.ndarray,
+        py: np.ndarray,
+        dx: np.ndarray,
+        dy: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Block poses after the pushers moved to (px, py) by (dx, dy); all (N,)."""
         moved_x = moved_y = turned = np.zeros(len(px))  # of the block in this step, in its own frame

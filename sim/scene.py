@@ -61,7 +61,9 @@ class Scene:
         index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_CAMERA, name)
         if index < 0:
             names = [self.model.camera(i).name for i in range(self.model.ncam)]
-            raise ConfigError(f"Camera '{name}' is not in the scene.{nearest(name, names)} Cameras: {', '.join(names)}.")
+            raise ConfigError(
+                f"Camera '{name}' is not in the scene.{nearest(name, names)} Cameras: {', '.join(names)}."
+            )
         return index
 
     def positions(self) -> np.ndarray:

@@ -17,7 +17,18 @@ UNIT_M = 0.04
 CENTROID = 6 / 7
 BAR = (np.array([-2, CENTROID - 0.5]) * UNIT_M, np.array([2, CENTROID + 0.5]) * UNIT_M)
 STEM = (np.array([-0.5, CENTROID - 3.5]) * UNIT_M, np.array([0.5, CENTROID - 0.5]) * UNIT_M)
-OUTLINE = np.array([BAR[1], [BAR[0][0], BAR[1][1]], BAR[0], [STEM[0][0], STEM[1][1]], STEM[0], [STEM[1][0], STEM[0][1]], STEM[1], [BAR[1][0], BAR[0][1]]])
+OUTLINE = np.array(
+    [
+        BAR[1],
+        [BAR[0][0], BAR[1][1]],
+        BAR[0],
+        [STEM[0][0], STEM[1][1]],
+        STEM[0],
+        [STEM[1][0], STEM[0][1]],
+        STEM[1],
+        [BAR[1][0], BAR[0][1]],
+    ]
+)
 AREA_M2 = 7 * UNIT_M**2
 HEIGHT_M = 0.03
 GOAL = np.array([0.5, 0.0, -np.pi / 4])
@@ -80,43 +91,50 @@ class PushTExpert(ScriptedExpert):
 
     def __init__(self, robot: RobotSpec, period_s: float) -> None:
         super().__init__(robot, period_s)
-        boxes = np.array([[*(BAR[0] + BAR[1]) / 2, *(BAR[1] - BAR[0]) / 2],
-                          [0, (STEM[0][1] + BAR[1][1]) / 2, UNIT_M / 2, 2 * UNIT_M]])
+        boxes = np.array(
+            [
+                [*(BAR[0] + BAR[1]) / 2, *(BAR[1] - BAR[0]) / 2],
+                [0, (STEM[0][1] + BAR[1][1]) / 2, UNIT_M / 2, 2 * UNIT_M],
+            ]
+        )
         corners = OUTLINE[[0, 1, 2, 4, 5, 7]]
         model = PlanarPushing(boxes, corners, self.PUSHER, 0.0, 0.079, 1.5)
-        self.planner = PushPlanner(model, OUTLINE, 0.062, GOAL, np.array([0.29,-0.4]), np.array([.75,.4]))
+        self.planner = PushPlanner(model, OUTLINE, 0.062, GOAL, np.array([0.29, -0.4]), np.array([0.75, 0.4]))
         self.push: Push | None = None
         self.pushing = False
         self.log = []
 
     def reset(self, seed: int) -> None:
         self.push, self.pushing = None, False
+        self.rng=np.random.default_rng(seed)
 
     def target(self, observation: Observation, tool: np.ndarray, yaw: float) -> ToolTarget:
         pose = _planar(observation.features["observation.tee_pose"].astype(float))
         if self.push is not None and self.pushing:
             self.push = self.planner.follow(pose, tool[:2], self.push)
-            if self.push.gain < self.worth*self.WORTH or self.push.length<0.0007:
-                self.log[-1] += (float(self.planner.error(pose)),)
-                self.push = None
-        elif self.push is not None and np.abs(self.push.pose - pose).max() > 0.005:
+        elif self.push is not None and self.planner.distance(pose, self.push.pose) > 0.003:
             self.push = None
             self.log[-1] += (-1,)
         if self.push is None:
             if coverage(pose) >= SOLVED:
                 return ToolTarget(tool, 0.0, 0.0)
-            self.push, self.pushing = self.planner.plan(pose, tool[:2]), False
-            self.worth = self.push.gain
-            self.log.append((observation.stamp_ns / 1e9, float(self.planner.error(pose)), self.push.error, self.push.length, self.push.gain))
+            self.push, self.pushing = self.planner.plan(pose, tool[:2], self.rng), False
+            self.log.append((observation.stamp_ns / 1e9, float(self.planner.distance(pose,GOAL)), self.push.length, self.push.gain))
         push = self.push
         away = float(np.linalg.norm(tool[:2] - push.start))
         if not self.pushing and away < 0.005 and tool[2] < self.LOW_M + 0.004:
             self.pushing = True
         if self.pushing:
-            return ToolTarget(np.array([*(tool[:2] + push.direction * push.length), self.LOW_M]), 0.0, 0.0, speed=self.planner.push_speed)
+            return ToolTarget(
+                np.array([*(tool[:2] + push.direction * push.length), self.LOW_M]),
+                0.0,
+                0.0,
+                speed=self.planner.push_speed,
+            )
         return self._approach(tool, push, away)
 
     WORTH = 1.0
+
     def _approach(self, tool: np.ndarray, push: Push, away: float) -> ToolTarget:
         # A funnel: as high as needed to cross the block, lower only over the start.
         height = self.LOW_M + float(np.clip(3 * (away - 0.006), 0, self.HIGH_M - self.LOW_M))

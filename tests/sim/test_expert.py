@@ -47,14 +47,17 @@ class Constant:
         return np.array(PANDA.home)[None]
 
 
-def test_perturbation_has_its_spread_and_leaves_the_intention_and_the_gripper_alone():
-    agent = PerturbedAgent(Constant(), PANDA, std_rad=0.02, period_s=0.05)
+def test_pushes_have_their_height_and_leave_the_intention_and_the_gripper_alone():
+    agent = PerturbedAgent(Constant(), PANDA, std_rad=0.02, period_s=0.05, rate_hz=0.6, duration_s=0.4)
     agent.reset(0)
-    actions = np.stack([agent.act(None)[0] for _ in range(20_000)])
+    actions = np.stack([agent.act(None)[0] for _ in range(40_000)])
     noise = actions - np.array(PANDA.home)
-    assert noise[:, :7].std(axis=0) == pytest.approx(0.02, rel=0.1)
     assert (noise[:, 7] == 0).all()
     assert np.array_equal(agent.intended, PANDA.home)
-    assert np.corrcoef(noise[:-1, 0], noise[1:, 0])[0, 1] == pytest.approx(np.exp(-0.05 / 0.3), abs=0.02)
+    pushed = (noise[:, 0] != 0).mean()
+    # 8 ticks of a push, then on average 1 / 0.03 ticks until the next begins.
+    assert pushed == pytest.approx(8 / (8 + 1 / 0.03 - 1), rel=0.1)
+    rms = np.sqrt((noise[noise[:, 0] != 0, :7] ** 2).mean(axis=0))
+    assert rms == pytest.approx(0.02 / np.sqrt(2), rel=0.1)
     agent.reset(0)
-    assert np.array_equal(agent.act(None)[0], actions[0])
+    assert np.array_equal(np.stack([agent.act(None)[0] for _ in range(100)]), actions[:100])
