@@ -104,12 +104,12 @@ def test_another_version_and_no_bundle_at_all(bundle):
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ("praxon.policies.nowhere.Policy", "needs the policy class"),
-        ("praxon.policies.flow_matching.Nobody", "needs the policy class"),
-        ("nodots", "needs the policy class"),
-        ("..", "needs the policy class"),
-        ("os.system", "is no Policy and is not called"),
-        ("torch.nn.Linear", "is no Policy and is not called"),
+        ("praxon.policies.nowhere.Policy", "cannot be imported"),
+        ("praxon.policies.flow_matching.Nobody", "has no 'Nobody'"),
+        ("nodots", "cannot be imported"),
+        ("..", "cannot be built"),
+        ("os.system", "is not a Policy"),
+        ("torch.nn.Linear", "is not a Policy"),
     ],
 )
 def test_nothing_but_a_policy_is_called(bundle, target, sentence):
