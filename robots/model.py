@@ -52,8 +52,13 @@ def _add_servo(spec: mujoco.MjSpec, joint: Joint) -> None:
     for name in joint.mimics:
         # Polynomial coupling q_mimic = q_joint, stiff enough that the fingers close about their centre.
         equality = spec.add_equality(
-            name=f"{name}_mimics", type=mujoco.mjtEq.mjEQ_JOINT, name1=name, name2=joint.name,
-            objtype=mujoco.mjtObj.mjOBJ_JOINT, solref=[0.005, 1], solimp=[0.95, 0.99, 0.001, 0.5, 2],
+            name=f"{name}_mimics",
+            type=mujoco.mjtEq.mjEQ_JOINT,
+            name1=name,
+            name2=joint.name,
+            objtype=mujoco.mjtObj.mjOBJ_JOINT,
+            solref=[0.005, 1],
+            solimp=[0.95, 0.99, 0.001, 0.5, 2],
         )
         equality.data[:5] = [0, 1, 0, 0, 0]
 
@@ -80,7 +85,9 @@ def _menagerie(robot: RobotSpec) -> mujoco.MjSpec:
         for old, new in renames:
             element = spec.joint(old)
             if element is None:
-                raise RobotError(f"Menagerie's '{folder}' has no joint '{old}'. Joints: {', '.join(j.name for j in spec.joints)}.")
+                raise RobotError(
+                    f"Menagerie's '{folder}' has no joint '{old}'. Joints: {', '.join(j.name for j in spec.joints)}."
+                )
             element.name = new
     own = mujoco.MjSpec.from_file(str(Path(__file__).parent / robot.model))
     _copy_tool_and_cameras(own, spec, robot)
