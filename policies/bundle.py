@@ -11,7 +11,6 @@ A bundle is complete or it is not there, and it is read only if every hash match
 """
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import yaml
 from praxon.contract import PolicyContract
 from praxon.errors import BundleError, ConfigError, ContractError
 from praxon.policies.base import Policy
+from praxon.policies.build import build_policy
 from praxon.policies.durable import write_directory
 
 FORMAT_VERSION = 1
@@ -166,20 +166,10 @@ def _policy(path: Path, config: Mapping[str, Any], contract: PolicyContract) -> 
     described = config.get("policy")
     if not isinstance(described, dict) or not isinstance(described.get("_target_"), str):
         raise BundleError(f"The config.yaml of bundle '{path}' names no policy class under policy._target_.")
-    target = described["_target_"]
-    module, _, name = target.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise BundleError(
-            f"The bundle '{path}' needs the policy class '{target}', which is not installed here."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Policy)):
-        raise BundleError(f"The bundle '{path}' names '{target}', which is no Policy and is not called.")
-    keywords = {key: value for key, value in described.items() if key not in ("_target_", "chunk")}
-    try:
-        return found(contract, **keywords)
-    except (TypeError, ValueError, ConfigError, ContractError) as error:
+        # The contract of the bundle already has the chunk the policy was trained with.
+        return build_policy({key: value for key, value in described.items() if key != "chunk"}, contract)
+    except (ConfigError, ContractError, TypeError, ValueError) as error:
         raise BundleError(f"The policy of bundle '{path}' cannot be built: {error}") from error
 
 

@@ -77,8 +77,8 @@ class PushPlanner:
         apart = ((poses[..., :2] - other[:2]) ** 2).sum(axis=-1)
         return np.sqrt(apart + 2 * self.gyration**2 * (1 - np.cos(poses[..., 2] - other[2])))
 
-    def plan(self, pose: np.ndarray, tool: np.ndarray, rng: np.random.Generator) -> Push:
-        """The push that nears the goal fastest, the way to its start included.
+    def plan(self, pose: np.ndarray, tool: np.ndarray, rng: np.random.Generator) -> Push | None:
+        """The push that nears the goal fastest, the way to its start included; None when no push helps.
 
         Args:
             pose: (3,) of the block.
@@ -89,6 +89,8 @@ class PushPlanner:
         away = np.linalg.norm(starts - tool, axis=1)
         seconds = self.relocate_s + self.brake_s + away / self.travel_speed
         lengths, _, gains = self._roll(pose, starts, directions, self.NUM_STEPS, seconds)
+        if not (gains > 0).any():
+            return None
         index, which = np.unravel_index(gains.argmax(), gains.shape)
         return Push(pose, starts[which], directions[which], float(lengths[index, which]), float(gains[index, which]))
 

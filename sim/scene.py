@@ -47,6 +47,8 @@ class Scene:
         self._actuator_source = np.array([i for _, i in driven])
         self._driven_qpos = np.array([self.model.joint(name).qposadr[0] for name, _ in driven])
         self.tool_site = self.model.site(robot.tool_site).id
+        self._gripper_qpos = self.joint_qpos[robot.index(robot.gripper)] if robot.gripper is not None else -1
+        self._positions: dict[str, np.ndarray] = {}
 
     def body(self, name: str) -> int:
         """Index of a body; the error lists the bodies there are."""
@@ -74,9 +76,13 @@ class Scene:
         """Measured joint velocities in the RobotSpec's order, (num_joints,) [rad/s or m/s]."""
         return self.data.qvel[self.joint_dof]
 
+    def gripper(self) -> float:
+        """Measured position of the gripper joint [m]."""
+        return float(self.data.qpos[self._gripper_qpos])
+
     def tool_position(self) -> np.ndarray:
-        """Position of the tool site in the base frame, (3,) [m]."""
-        return self.data.site_xpos[self.tool_site].copy()
+        """Position of the tool site in the base frame, (3,) [m]; a view that moves with the simulation."""
+        return self.data.site_xpos[self.tool_site]
 
     def set_reference(self, positions: np.ndarray) -> None:
         """Give the servos their target, (num_joints,) [rad or m]."""
@@ -101,6 +107,12 @@ class Scene:
         address, dof = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
         self.data.qpos[address : address + 7] = (*position, *quaternion)
         self.data.qvel[dof : dof + 6] = 0
+
+    def position(self, body: str) -> np.ndarray:
+        """Position of a named body in the world, (3,) [m]; a view that moves with the simulation."""
+        if body not in self._positions:
+            self._positions[body] = self.data.xpos[self.body(body)]
+        return self._positions[body]
 
     def pose(self, body: int) -> np.ndarray:
         """(x, y, z, qw, qx, qy, qz) of a body in the world, qw >= 0 so that equal rotations are equal arrays."""

@@ -5,6 +5,7 @@ rewards; observing is generic, because every object is a named body whose pose i
 """
 
 from abc import ABC, abstractmethod
+from math import exp, log
 from pathlib import Path
 from typing import ClassVar
 
@@ -89,4 +90,4 @@ def tolerance(value: float, bound: float, margin: float) -> float:
     """
     if value <= bound:
         return 1.0
-    return float(np.exp(-0.5 * ((value - bound) / margin) ** 2 * 2 * np.log(10)))
+    return exp(-log(10) * ((value - bound) / margin) ** 2)

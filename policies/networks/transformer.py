@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from praxon.errors import ConfigError
+
 PARTS_PER_BLOCK = 9  # shift, scale and gate of self-attention, cross-attention and MLP
 
 
@@ -94,12 +96,17 @@ class TransformerDenoiser(nn.Module):
         depth: L.
         num_heads: N.
         mlp_ratio: hidden width of the MLP over D.
+
+    Raises:
+        ConfigError: D is not divisible by N.
     """
 
     def __init__(
         self, action_size: int, horizon: int, width: int = 128, depth: int = 4, num_heads: int = 4, mlp_ratio: int = 4
     ) -> None:
         super().__init__()
+        if width % num_heads:
+            raise ConfigError(f"A width of {width} cannot be split over {num_heads} attention heads; it must divide.")
         self.width, self.depth, self.num_heads = width, depth, num_heads
         self.action_in = nn.Linear(action_size, width)
         self.positions_TD = nn.Parameter(0.02 * torch.randn(horizon, width))

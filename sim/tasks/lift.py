@@ -1,5 +1,6 @@
 """lift: grasp a cube and hold it in the air."""
 
+from math import dist
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class Lift(Task):
 
     def reward(self, scene: Scene) -> float:
         """Half for the tool at the cube, half for the cube's height."""
-        up = float(np.clip(self._height(scene) / LIFTED_M, 0, 1))
+        up = min(max(self._height(scene) / LIFTED_M, 0.0), 1.0)
         return (tolerance(self._reach(scene), 0.01, 0.2) + up) / 2
 
     def metrics(self, scene: Scene) -> dict[str, float]:
@@ -50,10 +51,10 @@ class Lift(Task):
         return LiftExpert(self.robot, period_s)
 
     def _height(self, scene: Scene) -> float:
-        return float(scene.data.body("cube").xpos[2] - CUBE_HALF_M)
+        return float(scene.position("cube")[2] - CUBE_HALF_M)
 
     def _reach(self, scene: Scene) -> float:
-        return float(np.linalg.norm(scene.tool_position() - scene.data.body("cube").xpos))
+        return dist(scene.tool_position(), scene.position("cube"))
 
 
 class LiftExpert(GraspExpert):

@@ -1,5 +1,6 @@
 """pick_place: put a cube onto a marker, let go of it."""
 
+from math import dist
 from pathlib import Path
 
 import numpy as np
@@ -40,29 +41,28 @@ class PickPlace(Task):
 
     def success(self, scene: Scene) -> bool:
         """The cube lies still on the marker and the fingers are open."""
-        cube, goal = scene.data.body("cube"), scene.data.body("goal")
-        gripper = scene.data.joint(self.robot.gripper).qpos[0]
-        return bool(
-            np.linalg.norm(cube.xpos[:2] - goal.xpos[:2]) <= ON_MARKER_M
-            and abs(cube.xpos[2] - CUBE_HALF_M) <= 0.005
-            and np.linalg.norm(cube.cvel) <= AT_REST_M_S
-            and gripper >= RELEASED_M
+        height = float(scene.position("cube")[2])
+        return (
+            self._away(scene) <= ON_MARKER_M
+            and abs(height - CUBE_HALF_M) <= 0.005
+            and scene.gripper() >= RELEASED_M
+            and float(np.linalg.norm(scene.data.body("cube").cvel)) <= AT_REST_M_S
         )
 
     def reward(self, scene: Scene) -> float:
         """A third each for the tool at the cube, the cube off the table or at the marker, the cube on the marker."""
-        cube, goal = scene.data.body("cube").xpos, scene.data.body("goal").xpos
-        tool = scene.tool_position()
-        away = float(np.linalg.norm(cube[:2] - goal[:2]))
-        reach = tolerance(float(np.linalg.norm(tool - cube)), 0.01, 0.2)
+        away = self._away(scene)
+        reach = tolerance(dist(scene.tool_position(), scene.position("cube")), 0.01, 0.2)
         placed = tolerance(away, ON_MARKER_M, 0.2)
-        lifted = max(float(np.clip((cube[2] - CUBE_HALF_M) / 0.05, 0, 1)), float(away <= ON_MARKER_M))
-        return (reach + lifted + placed) / 3
+        lifted = min(max((float(scene.position("cube")[2]) - CUBE_HALF_M) / 0.05, 0.0), 1.0)
+        return (reach + max(lifted, float(away <= ON_MARKER_M)) + placed) / 3
 
     def metrics(self, scene: Scene) -> dict[str, float]:
         """Distance of the cube from the marker [m]."""
-        away = scene.data.body("cube").xpos[:2] - scene.data.body("goal").xpos[:2]
-        return {"distance_m": float(np.linalg.norm(away))}
+        return {"distance_m": self._away(scene)}
+
+    def _away(self, scene: Scene) -> float:
+        return dist(scene.position("cube")[:2], scene.position("goal")[:2])
 
     def expert(self, scene: Scene, period_s: float) -> "PickPlaceExpert":
         """Grasp from above, carry, set down, let go."""

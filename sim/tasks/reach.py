@@ -1,5 +1,6 @@
 """reach: bring the tool to a point in space and stay there."""
 
+from math import dist
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ class Reach(Task):
         return ReachExpert(self.robot, period_s)
 
     def _distance(self, scene: Scene) -> float:
-        return float(np.linalg.norm(scene.tool_position() - scene.data.body("goal").xpos))
+        return dist(scene.tool_position(), scene.position("goal"))
 
 
 class ReachExpert(ScriptedExpert):

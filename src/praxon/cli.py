@@ -15,7 +15,9 @@ COMMANDS = Path(__file__).parent / "commands"
 
 def verbs() -> dict[str, Path]:
     """Verb -> file."""
-    return {path.stem.replace("_", "-"): path for path in sorted(COMMANDS.glob("*.py")) if not path.stem.startswith("_")}
+    return {
+        path.stem.replace("_", "-"): path for path in sorted(COMMANDS.glob("*.py")) if not path.stem.startswith("_")
+    }
 
 
 def main() -> None:

@@ -81,7 +81,9 @@ class Chunk:
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_execute <= self.horizon:
-            raise ContractError(f"A chunk of {self.horizon} actions cannot execute {self.num_execute}; 1 to {self.horizon} would do.")
+            raise ContractError(
+                f"A chunk of {self.horizon} actions cannot execute {self.num_execute}; 1 to {self.horizon} would do."
+            )
         if self.control_period_s <= 0 or self.num_obs_steps < 1:
             raise ContractError("A chunk needs a positive control period and at least one observation step.")
 
@@ -172,7 +174,9 @@ class PolicyContract:
             known = {field.name for field in fields(cls)}
             unknown = set(data) - known
             if unknown:
-                raise ContractError(f"The contract has unknown keys {', '.join(sorted(unknown))}. Keys: {', '.join(sorted(known))}.")
+                raise ContractError(
+                    f"The contract has unknown keys {', '.join(sorted(unknown))}. Keys: {', '.join(sorted(known))}."
+                )
             values = dict(data)
             values["observations"] = tuple(Feature(**feature) for feature in values["observations"])
             values["action"] = Feature(**values["action"])
