@@ -1,7 +1,7 @@
 """Train a policy on demonstrations.
 
 Leaves <run_dir>/bundle, ready for praxon eval and praxon serve, with checkpoints, metrics.jsonl and TensorBoard files
-beside it. Ctrl-C saves a checkpoint; resume=true continues from the last one, after a crash as well.
+beside it. Where task= or robot= is given, the dataset must be of it. Ctrl-C saves a checkpoint; resume=true continues from the last one, after a crash as well.
 Example: praxon train policy=flow task=lift dataset=runs/lift/dataset minutes=3 run_dir=runs/lift-flow
 """
 
@@ -14,6 +14,7 @@ from praxon import __version__
 from praxon.commands._hydra import Config
 from praxon.commands._run import Run, console, plain, progress_bar, require
 from praxon.errors import ConfigError
+from praxon.targets import load_target
 
 PROGRESS_STEPS = 1000
 
@@ -38,9 +39,10 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.policies.bundle import save_bundle
 
     dataset = LeRobotDataset(Path(config.dataset))
-    for name in ("task", "robot"):
-        found, asked = getattr(dataset.contract, name), config[name]
-        require(asked in (None, found), f"The dataset '{config.dataset}' is of {name} '{found}', not '{asked}'.")
+    for group in ("task", "robot"):
+        found, chosen = getattr(dataset.contract, group), config.get(group)
+        asked = found if chosen is None else load_target(chosen["_target_"]).name
+        require(asked == found, f"The dataset '{config.dataset}' is of {group} '{found}', not '{asked}'.")
     work = Run("train", config)
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
 

@@ -151,7 +151,7 @@ class Clearance:
         return chain
 
     def _lever(self, joint: int, body: int, extent: float) -> float:
-        """How far a point within ``extent`` of a body's origin can be from a joint's axis; 1 for a slide, 0 if unmoved."""
+        """Largest distance from a joint's axis of a point of a body; 1 for a slide, 0 if the joint does not move it."""
         model = self._model
         if not self._carries(joint, body):
             return 0.0

@@ -112,7 +112,7 @@ class MotionLimits:
         )
 
     def approach(self, before: Motion, target: np.ndarray, previous_target: np.ndarray | None) -> Motion:
-        """One step towards ``target`` (num_joints,).
+        """One step towards ``target`` (num_joints,), which lies inside the position limits.
 
         A joint that was where it was asked to be goes to its target to the bit whenever the limits let it. One that
         fell behind catches up: in the frame of the target, which moves on as it did since ``previous_target`` (None:
@@ -123,8 +123,8 @@ class MotionLimits:
         moving = 0.0 if previous_target is None else (target - previous_target) / self.period_s
         goal = np.clip(moving, -self.velocity, self.velocity)
         nearest = self._nearest(before, asked)
-        inside = (np.abs(nearest - asked) <= self._slack) & (target >= self.lower) & (target <= self.upper)
-        arrives = inside & (~behind | self._can_stay(before, asked, goal))
+        allowed = np.abs(nearest - asked) <= self._slack
+        arrives = allowed & (~behind | self._can_stay(before, asked, goal))
         velocity = self._nearest(before, self._catch_up(before.velocity, asked - goal, goal))
         return before.to(np.where(arrives, target, self._moved(before, velocity)), self.period_s)
 
@@ -166,12 +166,9 @@ class MotionLimits:
         """
         asked = before.to(target, self.period_s)
         jerk = (asked.acceleration - before.acceleration) / self.period_s
-        outside = ((target < self.lower) | (target > self.upper)).any()
         observed = np.abs(np.array([asked.velocity, asked.acceleration, jerk]))
         names = np.array(["velocity", "acceleration", "jerk"])
         broken = tuple(names[(observed > self._bounds).any(axis=1)].tolist())
-        if outside:
-            return ("position", *broken)
         if broken:
             return broken
         low, high = self._dynamic_interval(before)
@@ -268,9 +265,9 @@ class MotionLimits:
         for i, joint in enumerate(spec.joints):
             if self.velocity[i] < need_velocity[i] or self.upper[i] - self.lower[i] < need_range[i]:
                 raise RobotError(
-                    f"Joint '{joint.name}' of '{spec.name}' cannot be kept inside a velocity of {self.velocity[i]:g} and "
-                    f"a range of {self.upper[i] - self.lower[i]:g} with a jerk of {self.jerk[i]:g}; at that jerk they "
-                    f"must be at least {need_velocity[i]:g} and {need_range[i]:g}."
+                    f"Joint '{joint.name}' of '{spec.name}' cannot be kept inside a velocity of {self.velocity[i]:g} "
+                    f"and a range of {self.upper[i] - self.lower[i]:g} with a jerk of {self.jerk[i]:g}; at that jerk "
+                    f"they must be at least {need_velocity[i]:g} and {need_range[i]:g}."
                 )
 
 

@@ -22,7 +22,7 @@ _SHARES = np.arange(1, 9)[:, None] / 8
 class _State(NamedTuple):
     """All the filter remembers.
 
-    ``asked`` is the last asked row, None when there was none or it was refused. ``floor`` (2,) [m] is the margin below
+    ``asked`` is the last asked row inside the position limits, None when there was none or it was refused. ``floor`` (2,) [m] is the margin below
     which no motion may go: zero, or less while the robot is still on its way in from a start outside.
     """
 
@@ -146,21 +146,22 @@ class SafetyFilter:
     def _step(self, state: _State, asked: np.ndarray) -> tuple[tuple[str, ...], _State]:
         """The state after one asked row (num_joints,), and the names of the checks that changed it."""
         limits, before = self._limits, state.motion
-        causes: tuple[str, ...] = ()
+        target = np.minimum(np.maximum(asked, limits.lower), limits.upper)
+        causes: tuple[str, ...] = () if (target == asked).all() else ("position",)
         tracking = state.asked is None or (before.position == state.asked).all()
-        motion = before.to(asked.copy(), self.period_s)
+        motion = before.to(target, self.period_s)
         travel = limits.travel(motion)
         if not (tracking and limits.admits(before, motion, travel)):
-            motion = limits.approach(before, asked, state.asked)
+            motion = limits.approach(before, target, state.asked)
             travel = limits.travel(motion)
-            if (motion.position != asked).any():
-                causes = limits.broken_by(before, asked)
+            if (motion.position != target).any():
+                causes += tuple(name for name in limits.broken_by(before, target) if name not in causes)
         if not self._clearance.covers(motion.position, travel):
             self._clearance.measure(motion.position, travel)
             if not self._clearance.covers(motion.position, travel):
                 failed, motion, floor = self._scale_back(state, motion)
-                return causes + failed, _State(motion, asked, floor)
-        return causes, _State(motion, asked, np.zeros(2))
+                return causes + failed, _State(motion, target, floor)
+        return causes, _State(motion, target, np.zeros(2))
 
     def _scale_back(self, state: _State, motion: Motion) -> tuple[tuple[str, ...], Motion, np.ndarray]:
         """The largest share of a step that the robot can brake from without leaving; causes, the step, the new floor.

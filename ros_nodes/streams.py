@@ -1,0 +1,81 @@
+"""Which message, on which topic, carries a feature of a contract: declared once, for publishing and for reading.
+
+A simulated robot publishes through ``to_message`` what a policy reads through ``from_message``. Because both are here,
+a policy sees over ROS, to the bit, the arrays it was trained on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from praxon.contract import Feature
+from praxon.errors import ContractError
+from praxon.robots.spec import RobotSpec
+from praxon.ros_nodes import convert
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One feature on the wire.
+
+    Args:
+        feature: of the contract.
+        topic: its name.
+        message_type: class of its messages.
+        to_message: (array, stamp [ns]) -> message.
+        from_message: message -> array in the contract's shape and type; raises ``MessageError``.
+    """
+
+    feature: Feature
+    topic: str
+    message_type: type
+    to_message: Callable[[np.ndarray, int], Any]
+    from_message: Callable[[Any], np.ndarray]
+
+
+def stream(feature: Feature, robot: RobotSpec) -> Stream:
+    """How a feature of this robot travels; ``ContractError`` for a kind that no message carries."""
+    if feature.kind not in _KINDS:
+        raise ContractError(
+            f"Feature '{feature.name}' of kind '{feature.kind}' has no ROS message. Kinds: {', '.join(_KINDS)}."
+        )
+    return _KINDS[feature.kind](feature, robot)
+
+
+def _joint_position(feature: Feature, robot: RobotSpec) -> Stream:
+    return Stream(
+        feature,
+        robot.ros.joint_states_topic,
+        convert.JointState,
+        lambda value, stamp_ns: convert.joints_to_message(feature.names, value, stamp_ns),
+        lambda message: convert.joints_from_message(message, feature.names),
+    )
+
+
+def _pose(feature: Feature, robot: RobotSpec) -> Stream:
+    return Stream(
+        feature,
+        f"objects/{feature.source}/pose",
+        convert.PoseStamped,
+        lambda value, stamp_ns: convert.pose_to_message(value, feature.frame, stamp_ns),
+        lambda message: convert.pose_from_message(message, feature.frame),
+    )
+
+
+def _image(feature: Feature, robot: RobotSpec) -> Stream:
+    return Stream(
+        feature,
+        f"cameras/{feature.source}/image",
+        convert.Image,
+        lambda value, stamp_ns: convert.image_to_message(value, feature.source, stamp_ns),
+        lambda message: convert.image_from_message(message, feature.shape),
+    )
+
+
+_KINDS: dict[str, Callable[[Feature, RobotSpec], Stream]] = {
+    "joint_position": _joint_position,
+    "pose": _pose,
+    "image": _image,
+}
