@@ -1,4 +1,4 @@
-"""Composing a verb's config with hydra: overrides checked before anything runs, each mistake answered with the nearest right name."""
+"""Composing a verb's config with hydra: overrides are checked before anything runs, mistakes answered with the nearest name."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     groups = {entry.name for entry in CONFIGS.iterdir() if entry.is_dir() and not entry.name.startswith("_")}
     chosen = [override for override in parsed if override.key_or_group in groups]
     for override in chosen:
-        group, name = override.key_or_group, str(override.value())
+        group, name = override.key_or_group, override.get_value_string()
         if name not in options(group):
             raise ConfigError(
                 f"There is no {group} '{name}'.{nearest(name, options(group))} Known: {', '.join(options(group))}."
@@ -96,9 +96,9 @@ def _keys(container: Any, prefix: str = "") -> Any:
 
 def _check_types(base: Config, config: Config, prefix: str = "") -> None:
     """A number stays a number: 'episodes=ten' is met here and not an hour later."""
-    for key in base:
+    for key in map(str, base):
         name = f"{prefix}{key}"
-        before, after = OmegaConf.select(base, str(key)), OmegaConf.select(config, str(key))
+        before, after = OmegaConf.select(base, key), OmegaConf.select(config, key)
         if isinstance(before, DictConfig):
             if isinstance(after, DictConfig):
                 _check_types(before, after, f"{name}.")

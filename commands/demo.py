@@ -121,7 +121,7 @@ def _finish(folder: Path, config: Config, results: dict[str, dict[str, Any]]) ->
         "task": results["sim"]["task"],
         "robot": results["sim"]["robot"],
         "seed": config.seed,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}",
         **{name: {key: value[key] for key in FIGURES} for name, value in evaluations.items()},
         "collect": results["collect"],
         "train": results["train"],

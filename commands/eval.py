@@ -4,6 +4,7 @@ Writes result.json with success, Wilson interval, latency and every episode; vid
 Example: praxon eval bundle=runs/lift-flow/bundle task=lift episodes=50 seed=7
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -81,15 +82,13 @@ def run(config: Config) -> dict[str, Any]:
         config.agent != "policy" or config.bundle is not None,
         "No bundle was given; bundle=<folder> names a policy, agent=expert or agent=hold need none.",
     )
-    make: partial[Worker[Evaluated]] = partial(
-        evaluator, plain(config.task), plain(config.robot), config.agent, config.bundle, config.threads
-    )
+    make = partial(evaluator, plain(config.task), plain(config.robot), config.agent, config.bundle, config.threads)
     here = make()
     work = Run("eval", config)
     seeds = episode_seeds(Purpose.EVALUATE, config.seed, config.episodes)
     episodes: list[Evaluated] = []
     successes = 0
-    in_process = (lambda: here) if config.workers <= 1 else make
+    in_process: Callable[[], Worker[Evaluated]] = (lambda: here) if config.workers <= 1 else make
     with progress_bar(f"eval {here.simulation.task.name}", config.episodes) as advance:
         for evaluated in run_seeds(in_process, seeds, config.workers):
             episodes.append(evaluated)

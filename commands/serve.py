@@ -4,11 +4,9 @@ Runs until Ctrl-C, or with episodes=N runs N unseen episodes through the graph a
 Example: praxon serve bundle=runs/demo/bundle robot=panda
 """
 
-from pathlib import Path
 from typing import Any
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, require
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Train a policy on demonstrations.
 
 Leaves <run_dir>/bundle, ready for praxon eval and praxon serve, with checkpoints, metrics.jsonl and TensorBoard files
-beside it. Where task= or robot= is given, the dataset must be of it. Ctrl-C saves a checkpoint; resume=true continues from the last one, after a crash as well.
+beside it. Where task= or robot= is given, the dataset must be of it. Ctrl-C saves a checkpoint; resume=true continues
+from the last one, after a crash as well.
 Example: praxon train policy=flow task=lift dataset=runs/lift/dataset minutes=3 run_dir=runs/lift-flow
 """
 

@@ -7,6 +7,7 @@ the episode count. Every file is written beside, flushed to disk and renamed int
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -88,7 +89,7 @@ class LeRobotWriter:
             if not layout.is_video(feature):
                 continue
             path = layout.place(Path(), layout.VIDEO_PATH, episode, video_key=feature.name)
-            self._durable(str(path), lambda target, key=feature.name: write_video(target, frames[key], self._fps))
+            self._durable(str(path), partial(write_video, pictures=frames[feature.name], fps=self._fps))
             row |= _location(f"videos/{feature.name}", episode)
             row |= {
                 f"videos/{feature.name}/from_timestamp": 0.0,

@@ -22,8 +22,8 @@ _SHARES = np.arange(1, 9)[:, None] / 8
 class _State(NamedTuple):
     """All the filter remembers.
 
-    ``asked`` is the last asked row inside the position limits, None when there was none or it was refused. ``floor`` (2,) [m] is the margin below
-    which no motion may go: zero, or less while the robot is still on its way in from a start outside.
+    ``asked`` is the last asked row inside the position limits, None when there was none or it was refused. ``floor``
+    (2,) [m] is the margin below which no motion may go: zero, or less while the robot is on its way in from outside.
     """
 
     motion: Motion

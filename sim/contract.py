@@ -1,6 +1,7 @@
 """The contract that a task on a robot offers: what a policy trained there may see and command."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.robots.spec import RobotSpec
@@ -20,7 +21,7 @@ def offered_contract(
         cameras: names of cameras to observe.
         image_size: (height, width) of their pictures.
     """
-    joints = dict(kind="joint_position", shape=(len(robot.joints),), names=robot.joint_names, unit=robot.unit)
+    state = Feature("observation.state", "joint_position", (len(robot.joints),), robot.joint_names, unit=robot.unit)
     images = tuple(
         Feature(name=f"observation.images.{name}", kind="image", shape=(*image_size, 3), dtype="uint8", source=name)
         for name in cameras
@@ -28,7 +29,7 @@ def offered_contract(
     return PolicyContract(
         robot=robot.name,
         task=task.name,
-        observations=(Feature(name="observation.state", **joints), *task.features(), *images),
-        action=Feature(name="action", **joints),
+        observations=(state, *task.features(), *images),
+        action=replace(state, name="action"),
         chunk=Chunk(control_period_s=control_period_s),
     )

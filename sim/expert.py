@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import mink
-import mujoco
 import numpy as np
 
 from praxon.contract import Observation
@@ -109,7 +108,7 @@ class ScriptedExpert(ABC):
         """Built at first use: compiling the kinematic model takes longer than an episode needs to know it."""
         return ToolControl(self.robot, self.period_s)
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: int) -> None:  # noqa: B027  (most have nothing to forget)
         """Scripted experts are deterministic; those with memory forget it here."""
 
     def act(self, observation: Observation) -> np.ndarray:

@@ -102,7 +102,9 @@ class PushPlanner:
         directions = np.stack([_rotation(angle) @ push.direction for angle in self.CORRECTIONS])
         starts = np.repeat(tool[None], len(directions), axis=0)
         num_steps = int(np.clip(1.3 * push.length / self._step(pose), 8, self.NUM_STEPS))
-        lengths, distances, gains = self._roll(pose, starts, directions, num_steps, np.full(len(directions), self.brake_s))
+        lengths, distances, gains = self._roll(
+            pose, starts, directions, num_steps, np.full(len(directions), self.brake_s)
+        )
         if gains.max() < push.gain:
             return None
         index, which = np.unravel_index(np.where(np.isfinite(gains), distances, np.inf).argmin(), gains.shape)

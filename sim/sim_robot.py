@@ -1,5 +1,7 @@
 """SimRobot: a robot backed by MuJoCo, with the same interface as hardware; its clock is simulation time."""
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 
@@ -62,7 +64,7 @@ class SimRobot:
             remaining -= steps
         self._reference = target
 
-    def _reader(self, feature: Feature):  # noqa: ANN202
+    def _reader(self, feature: Feature) -> Callable[[], np.ndarray]:
         """A function of no arguments that reads one feature from the scene."""
         scene = self.scene
         if feature.kind == "joint_position":

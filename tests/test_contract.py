@@ -10,7 +10,9 @@ from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.errors import ContractError
 
 STATE = Feature("observation.state", "joint_position", (2,), ("a", "b"), unit="rad", frame="base")
-CUBE = Feature("observation.cube_pose", "pose", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz"), unit="m,1", source="cube")
+CUBE = Feature(
+    "observation.cube_pose", "pose", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz"), unit="m,1", source="cube"
+)
 ACTION = Feature("action", "joint_position", (2,), ("a", "b"), unit="rad")
 CONTRACT = PolicyContract("arm", "pick", (STATE, CUBE), ACTION, Chunk(16, 8, 0.05, 2))
 
@@ -22,7 +24,9 @@ def test_yaml_round_trip(tmp_path):
 
 
 def test_a_contract_fits_itself_and_a_world_that_offers_more():
-    more = replace(CONTRACT, observations=(Feature("observation.extra", "vector", (3,)), CUBE, STATE), chunk=Chunk(1, 1, 0.05))
+    more = replace(
+        CONTRACT, observations=(Feature("observation.extra", "vector", (3,)), CUBE, STATE), chunk=Chunk(1, 1, 0.05)
+    )
     assert CONTRACT.mismatches(CONTRACT) == []
     assert CONTRACT.mismatches(more) == []
 
@@ -65,7 +69,9 @@ def test_a_sample_of_another_shape_or_type_is_refused():
             STATE.check(wrong)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "robot: arm", yaml.safe_dump(CONTRACT.to_dict() | {"colour": "red"})])
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2]", "a: [", "robot: arm", yaml.safe_dump(CONTRACT.to_dict() | {"colour": "red"})]
+)
 def test_a_file_that_is_no_contract_is_refused(tmp_path, text):
     (tmp_path / "contract.yaml").write_text(text)
     with pytest.raises(ContractError):

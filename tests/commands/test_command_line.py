@@ -39,7 +39,18 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_evaluation_reports_what_is_promised(circle):
     praxon("eval", f"bundle={circle / 'b' / 'bundle'}", "task=lift", "episodes=3", "seed=7", f"run_dir={circle / 'c'}")
     result = json.loads((circle / "c" / "result.json").read_text())
-    promised = {"task", "robot", "bundle", "episodes", "seed", "successes", "success_rate", "interval_95", "latency_ms", "seconds"}
+    promised = {
+        "task",
+        "robot",
+        "bundle",
+        "episodes",
+        "seed",
+        "successes",
+        "success_rate",
+        "interval_95",
+        "latency_ms",
+        "seconds",
+    }
     assert promised <= set(result)
     assert (result["task"], result["robot"], result["episodes"], result["seed"]) == ("lift", "panda", 3, 7)
     assert set(result["latency_ms"]) == {"p50", "p99"}
@@ -128,7 +139,9 @@ def test_a_bundle_for_another_task_is_refused_listing_both_sides(circle, tmp_pat
 
 
 def test_a_dataset_of_another_task_is_refused(circle, tmp_path, capsys):
-    praxon("train", *QUICK, "task=reach", f"dataset={circle / 'a' / 'dataset'}", f"run_dir={tmp_path / 'run'}", expect=1)
+    praxon(
+        "train", *QUICK, "task=reach", f"dataset={circle / 'a' / 'dataset'}", f"run_dir={tmp_path / 'run'}", expect=1
+    )
     assert "is of task 'lift', not 'reach'" in capsys.readouterr().err
 
 

@@ -34,7 +34,9 @@ def test_a_square_is_grasped_within_45_degrees(degrees):
     half = np.radians(degrees) / 2
     yaw = square_grasp_yaw(np.array([0, 0, 0, np.cos(half), 0, 0, np.sin(half)]))
     assert abs(yaw) <= np.pi / 4 + 1e-9
-    assert (np.degrees(yaw) - degrees) % 90 == pytest.approx(0, abs=1e-6) or (np.degrees(yaw) - degrees) % 90 == pytest.approx(90)
+    assert (np.degrees(yaw) - degrees) % 90 == pytest.approx(0, abs=1e-6) or (
+        np.degrees(yaw) - degrees
+    ) % 90 == pytest.approx(90)
 
 
 class Constant:
