@@ -102,7 +102,8 @@ class Clearance:
                 break
             first, second = int(self._first[pair]), int(self._second[pair])
             distance = mujoco.mj_geomDistance(self._model, self._data, first, second, least + self._required, None)
-            least = min(least, distance - self._required)
+            # MuJoCo sometimes finds 0 between boxes that are far apart (google-deepmind/mujoco#3383); spheres know better.
+            least = min(least, max(distance - self._required, float(margins[pair])))
         return least
 
     def _geoms(self, spec: RobotSpec, body: int) -> range:
