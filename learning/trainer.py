@@ -83,7 +83,7 @@ class Trainer:
     steps: int = 20_000
     minutes: float | None = None
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.95)

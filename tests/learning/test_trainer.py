@@ -145,7 +145,7 @@ def test_another_config_is_refused_by_the_setting_that_differs(toy, tmp_path):
     toy.toy_trainer(steps=5).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path, config={"dataset": "a"})
     with pytest.raises(CheckpointError, match=r"another run: run\.dataset was 'a' and is now 'b'"):
         toy.toy_trainer(steps=9).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path, config={"dataset": "b"})
-    with pytest.raises(CheckpointError, match=r"training\.learning_rate was 0\.001 and is now 0\.01"):
+    with pytest.raises(CheckpointError, match=r"training\.learning_rate was 0\.002 and is now 0\.01"):
         toy.toy_trainer(steps=9, learning_rate=0.01).fit(
             toy.toy_policy(), toy.ToyWindows(), tmp_path, config={"dataset": "a"}
         )
