@@ -6,7 +6,6 @@ from the last one, after a crash as well.
 Example: praxon train policy=flow task=lift dataset=runs/lift/dataset minutes=3 run_dir=runs/lift-flow
 """
 
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ def run(config: Config) -> dict[str, Any]:
 
     from praxon.datasets.lerobot_reader import LeRobotDataset
     from praxon.datasets.windows import Windows
+    from praxon.learning.fitting import fit_normalizer
     from praxon.learning.trainer import StepReport, Trainer
     from praxon.policies.build import build_policy
     from praxon.policies.bundle import save_bundle
@@ -45,13 +45,13 @@ def run(config: Config) -> dict[str, Any]:
         asked = found if chosen is None else load_target(chosen["_target_"]).name
         require(asked == found, f"The dataset '{config.dataset}' is of {group} '{found}', not '{asked}'.")
     work = Run("train", config)
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    torch.set_num_threads(config.threads)
 
     policy_config = plain(config.policy)
     torch.manual_seed(config.seed)
     policy = build_policy(policy_config, dataset.contract)
-    policy.normalizer.fit(dataset.statistics)
     windows = Windows(dataset, policy.contract.chunk)
+    fit_normalizer(policy, dataset.statistics, windows)
     trainer = Trainer(**plain(config.training), steps=config.steps, minutes=config.minutes, seed=config.seed)
     digest = dataset.digest()
 

@@ -44,8 +44,8 @@ class Windows:
         """Samples: the frames of the chosen episodes."""
         return len(self._frames)
 
-    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Samples at ``indices`` (B,) in [0, len).
+    def batch(self, indices: np.ndarray, pictures: bool = True) -> dict[str, np.ndarray]:
+        """Samples at ``indices`` (B,) in [0, len); without ``pictures`` nothing is decoded.
 
         Returns:
             each observation feature (B, num_obs_steps, *shape), ``action`` (B, horizon, A), ``action_is_pad``
@@ -58,6 +58,7 @@ class Windows:
         batch = {
             feature.name: self.dataset.frames(feature.name, past) if is_video(feature) else columns[feature.name][past]
             for feature in contract.observations
+            if pictures or not is_video(feature)
         }
         batch["action"] = columns[contract.action.name][np.minimum(future, last[:, None])]
         batch["action_is_pad"] = future > last[:, None]

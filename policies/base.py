@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
+from praxon.policies.actions import ActionRepresentation
 from praxon.policies.normalizer import Normalizer
 
 
@@ -28,12 +29,30 @@ class Policy(nn.Module, ABC):
         contract: features, chunk and control period.
         normalization: mode of the normaliser.
         spread_floor: smallest spread the normaliser divides by, in the feature's unit.
+        actions: ``absolute`` or ``relative``, see ``ActionRepresentation``.
     """
 
-    def __init__(self, contract: PolicyContract, normalization: str = "mean_std", spread_floor: float = 1e-2) -> None:
+    def __init__(
+        self,
+        contract: PolicyContract,
+        normalization: str = "mean_std",
+        spread_floor: float = 1e-2,
+        actions: str = "absolute",
+    ) -> None:
         super().__init__()
         self.contract = contract
-        self.normalizer = Normalizer(contract, normalization, spread_floor)
+        self.actions = ActionRepresentation(contract, actions)
+        rows = contract.chunk.horizon if self.actions.row_shape else None
+        self.normalizer = Normalizer(contract, normalization, spread_floor, rows)
+
+    def encode_actions(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The batch's actions in network units, (B, horizon, A)."""
+        name = self.contract.action.name
+        return self.normalizer.normalize(name, self.actions.encode(batch[name], batch))
+
+    def decode_actions(self, action_BTA: Tensor, window: Mapping[str, Tensor]) -> Tensor:
+        """Network units -> physical absolute actions, (B, horizon, A): the inverse of ``encode_actions``."""
+        return self.actions.decode(self.normalizer.denormalize(self.contract.action.name, action_BTA), window)
 
     @abstractmethod
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:

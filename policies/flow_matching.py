@@ -44,6 +44,7 @@ class FlowMatchingPolicy(Policy):
             and teach the policy to hold it.
         normalization: mode of the normaliser.
         spread_floor: smallest spread the normaliser divides by, in the feature's unit.
+        actions: ``relative`` to the joints at the chunk's start, or ``absolute``.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class FlowMatchingPolicy(Policy):
         mask_padding: bool = False,
         normalization: str = "mean_std",
         spread_floor: float = 1e-2,
+        actions: str = "relative",
     ) -> None:
-        super().__init__(contract, normalization, spread_floor)
+        super().__init__(contract, normalization, spread_floor, actions)
         if time_distribution not in TIME_DISTRIBUTIONS:
             raise ConfigError(
                 f"Time distribution '{time_distribution}' does not exist. "
@@ -76,7 +78,7 @@ class FlowMatchingPolicy(Policy):
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """See ``Policy.loss``; squared velocity error in network units."""
-        action_BTA = self.normalizer.normalize(self.contract.action.name, batch["action"])
+        action_BTA = self.encode_actions(batch)
         noise_BTA = self.noise(len(action_BTA), generator)
         time_B = self._times(len(action_BTA), generator)
         time_B11 = time_B[:, None, None]
@@ -91,7 +93,7 @@ class FlowMatchingPolicy(Policy):
     def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """See ``Policy.sample``."""
         chunk_BTA = self.engine.sample(self.denoiser, self.encoder(window, self.normalizer), noise)
-        return self.normalizer.denormalize(self.contract.action.name, chunk_BTA)
+        return self.decode_actions(chunk_BTA, window)
 
     def engine_settings(self) -> dict[str, Any]:
         """Solver and steps."""

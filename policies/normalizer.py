@@ -37,12 +37,19 @@ class Normalizer(nn.Module):
         mode: ``mean_std``, ``min_max`` or ``quantile``.
         spread_floor: smallest spread divided by, in the feature's own unit [m, rad, ...]. Nearly constant components,
             such as the tilt of an object that stands upright, would otherwise be blown up into noise.
+        action_rows: if given, each row of an action chunk has statistics of its own, (action_rows, A).
 
     Raises:
         ConfigError: unknown mode, or a floor that is not positive.
     """
 
-    def __init__(self, contract: PolicyContract, mode: str = "mean_std", spread_floor: float = 1e-2) -> None:
+    def __init__(
+        self,
+        contract: PolicyContract,
+        mode: str = "mean_std",
+        spread_floor: float = 1e-2,
+        action_rows: int | None = None,
+    ) -> None:
         super().__init__()
         if mode not in MODES:
             raise ConfigError(
@@ -52,6 +59,8 @@ class Normalizer(nn.Module):
             raise ConfigError(f"The normaliser's spread floor is {spread_floor}; it must be positive.")
         self.mode, self.spread_floor = mode, spread_floor
         self._shapes = {feature.name: feature.shape for feature in contract if is_numeric(feature)}
+        if action_rows is not None:
+            self._shapes[contract.action.name] = (action_rows, *contract.action.shape)
         self.features = nn.ModuleDict({_key(name): FeatureNormalizer(shape) for name, shape in self._shapes.items()})
 
     def fit(self, statistics: Mapping[str, Mapping[str, np.ndarray]]) -> None:

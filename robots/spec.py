@@ -124,8 +124,8 @@ class RobotSpec:
 
     @property
     def unit(self) -> str:
-        """Units of the joint vector: 'rad', 'm', or 'rad,m' where both occur."""
-        return ",".join(sorted({joint.unit for joint in self.joints}, reverse=True))
+        """Units of the joint vector, one for each joint."""
+        return ",".join(joint.unit for joint in self.joints)
 
     def index(self, name: str) -> int:
         """Position of a joint in the joint vector; ``RobotError`` lists the joints there are."""

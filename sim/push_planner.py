@@ -150,7 +150,7 @@ class PushPlanner:
         return all_starts[free], all_directions[free]
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
-        return ((points > self.lower) & (points < self.upper)).all(axis=-1)
+        return np.all((points > self.lower) & (points < self.upper), axis=-1)
 
 
 def _rotation(angle: float) -> np.ndarray:

@@ -48,7 +48,7 @@ class Task(ABC):
                 kind="pose",
                 shape=(7,),
                 names=POSE_COMPONENTS,
-                unit="m,1",
+                unit="m,m,m,1,1,1,1",
                 frame=self.robot.base_frame,
                 source=body,
             )

@@ -11,7 +11,7 @@ from praxon.errors import ContractError
 
 STATE = Feature("observation.state", "joint_position", (2,), ("a", "b"), unit="rad", frame="base")
 CUBE = Feature(
-    "observation.cube_pose", "pose", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz"), unit="m,1", source="cube"
+    "observation.cube_pose", "pose", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz"), unit="m,m,m,1,1,1,1", source="cube"
 )
 ACTION = Feature("action", "joint_position", (2,), ("a", "b"), unit="rad")
 CONTRACT = PolicyContract("arm", "pick", (STATE, CUBE), ACTION, Chunk(16, 8, 0.05, 2))

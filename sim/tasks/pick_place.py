@@ -7,7 +7,7 @@ import numpy as np
 
 from praxon.contract import Observation
 from praxon.sim.expert import ToolTarget
-from praxon.sim.grasping import CLOSED_M, OPEN_M, GraspExpert
+from praxon.sim.grasping import CLOSED_M, OPEN_M, GraspExpert, funnel
 from praxon.sim.scene import Scene
 from praxon.sim.task import Task, tolerance
 
@@ -73,13 +73,14 @@ class PickPlaceExpert(GraspExpert):
     """Grasps, carries, sets down, lets go; decided by where cube, marker, tool and fingers are."""
 
     CARRY_M = 0.12
+    RELEASE_M = 0.018
+    """Distance from the marker at which a cube on the table is let go [m]."""
 
     def target(self, observation: Observation, tool: np.ndarray, yaw: float) -> ToolTarget:
         """The next tool pose by the first case that applies."""
         cube = self.cube_pose(observation)[:3]
         goal = observation.features["observation.goal_pose"][:3].astype(np.float64)
-        on_marker = np.linalg.norm(cube[:2] - goal[:2]) <= 0.012 and cube[2] <= CUBE_HALF_M + 0.003
-        if on_marker:
+        if dist(cube[:2], goal[:2]) <= self.RELEASE_M and cube[2] <= CUBE_HALF_M + 0.004:
             if self.at_cube(cube, tool) and self.gripper(observation) < 0.034:
                 return ToolTarget(tool, yaw, OPEN_M)
             return ToolTarget(np.array([*tool[:2], 0.16]), 0.0, OPEN_M, speed=0.25)
@@ -88,10 +89,9 @@ class PickPlaceExpert(GraspExpert):
         return self.grasp(observation, tool, yaw)
 
     def _carry(self, tool: np.ndarray, yaw: float, goal: np.ndarray) -> ToolTarget:
-        away = float(np.linalg.norm(tool[:2] - goal[:2]))
-        if away <= 0.008:
-            return ToolTarget(np.array([*goal[:2], CUBE_HALF_M - 0.004]), yaw, CLOSED_M, speed=0.15)
-        # Rise first, then across on a slope: low only where the cube may touch the table.
-        height = self.CARRY_M if away > 0.05 else CUBE_HALF_M + 0.03
-        across = goal[:2] if tool[2] > CUBE_HALF_M + 0.02 else tool[:2]
+        """Up, across, down a funnel above the marker; across only as far as the cube is off the table."""
+        away = dist(tool[:2], goal[:2])
+        height = CUBE_HALF_M - 0.004 + funnel(away - 0.006, self.CARRY_M)
+        free = min(max((tool[2] - CUBE_HALF_M - 0.01) / 0.03, 0.0), 1.0) if away > self.RELEASE_M else 1.0
+        across = tool[:2] + free * (goal[:2] - tool[:2])
         return ToolTarget(np.array([*across, height]), yaw, CLOSED_M)

@@ -28,7 +28,7 @@ class Feature:
         shape: of one sample, without batch or time axes.
         names: component names in order (joint names for joints); empty for images.
         dtype: numpy name of the stored type.
-        unit: SI unit of the components ("rad", "m", "m,1" for poses, "1"); joints of mixed kind list "rad,m".
+        unit: SI unit of all components ("rad", "m", "1"), or one for each, separated by commas ("m,m,m,1,1,1,1").
         frame: name of the reference frame, empty where there is none.
         source: what it is read from: object, body or camera name; empty for the robot's own joints.
     """
@@ -49,6 +49,13 @@ class Feature:
             raise ContractError(f"Feature '{self.name}' has kind '{self.kind}'. Kinds: {', '.join(FEATURE_KINDS)}.")
         if self.names and self.shape != (len(self.names),):
             raise ContractError(f"Feature '{self.name}' names {len(self.names)} components but has shape {self.shape}.")
+        if "," in self.unit and self.unit.count(",") + 1 != self.size:
+            raise ContractError(f"Feature '{self.name}' has {self.size} components but the units {self.unit}.")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit of each component."""
+        return tuple(self.unit.split(",")) if "," in self.unit else (self.unit,) * self.size
 
     @property
     def size(self) -> int:

@@ -16,7 +16,7 @@ def load_target(path: str) -> Any:
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TypeError) as error:
         raise ConfigError(f"'{path}' cannot be imported: {error}.") from error
     if not hasattr(module, name):
         raise ConfigError(f"Module '{module_name}' has no '{name}'.{nearest(name, vars(module))}")

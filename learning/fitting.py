@@ -1,0 +1,30 @@
+"""Fitting a policy's normaliser to data: stored statistics of observations, and of actions as the policy represents them."""
+
+import numpy as np
+import torch
+
+from praxon.datasets.statistics import Statistics, feature_statistics
+from praxon.datasets.windows import Windows
+from praxon.policies.base import Policy
+
+BLOCK = 4096
+MAX_WINDOWS = 50_000
+"""Windows from which the statistics of relative actions are taken, evenly spaced over the data."""
+
+
+def fit_normalizer(policy: Policy, statistics: Statistics, windows: Windows) -> None:
+    """Fit ``policy.normalizer``.
+
+    Args:
+        statistics: of the dataset's features.
+        windows: of the dataset; relative actions have statistics over all chunk starts and rows, which are not those of
+            the stored absolute ones.
+    """
+    if policy.actions.row_shape:
+        indices = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MAX_WINDOWS)).astype(np.int64))
+        parts = []
+        for block in np.split(indices, range(BLOCK, len(indices), BLOCK)):
+            batch = {k: torch.from_numpy(v) for k, v in windows.batch(block, pictures=False).items()}
+            parts.append(policy.actions.encode(batch["action"], batch).numpy())
+        statistics = {**statistics, policy.contract.action.name: feature_statistics(np.concatenate(parts))}
+    policy.normalizer.fit(statistics)
