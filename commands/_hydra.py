@@ -1,7 +1,6 @@
 """Composing a verb's config with hydra: overrides are checked before anything runs, mistakes answered with the nearest name."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -12,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from praxon.errors import ConfigError, nearest
-from praxon.targets import CONFIGS, options
+from praxon.targets import CONFIGS, load_option, options
 
 Config = DictConfig
 
@@ -113,6 +112,7 @@ def _check_types(base: Config, config: Config, prefix: str = "") -> None:
             raise ConfigError(f"Setting '{name}' is '{after}'; {expected} is expected, as in {name}={before}.")
 
 
-def project_path(path: str | Path) -> Path:
-    """A path the user wrote, relative to where the command was started."""
-    return Path(path).expanduser()
+def choice(config: Config, group: str) -> str:
+    """Which config of a group was chosen, found by what it targets."""
+    target = config[group]["_target_"]
+    return next(name for name in options(group) if load_option(group, name)["_target_"] == target)

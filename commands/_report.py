@@ -16,7 +16,8 @@ PAGE = Template("""<!doctype html>
 <style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d9dee6}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d9dee6}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 img,video{max-width:100%;border-radius:6px}figcaption,footer{color:#5a6676;font-size:.9rem}figure{margin:1rem 0}
 </style></head><body>
 <h1>$title</h1><p>$summary</p>

@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from praxon.commands._hydra import Config, compose_config
+from praxon.commands._hydra import Config, choice, compose_config
 from praxon.commands._report import LABELS, write_report
 from praxon.commands._run import console, write_json
 
@@ -28,8 +28,8 @@ def run(config: Config) -> dict[str, Any]:
     """Run every stage that is not done yet; returns what is written to result.json."""
     folder = Path(config.run_dir)
     _prepare(folder, config)
-    choices = [f"{group}={_choice(config, group)}" for group in ("task", "robot")]
-    policy = f"policy={_choice(config, 'policy')}"
+    choices = [f"{group}={choice(config, group)}" for group in ("task", "robot")]
+    policy = f"policy={choice(config, 'policy')}"
     common = [*choices, f"seed={config.seed}"]
     bundle, dataset = folder / "bundle", folder / "dataset"
 
@@ -89,14 +89,6 @@ def _prepare(folder: Path, config: Config) -> None:
         console.print(f"[dim]An earlier demo was moved to {aside}.[/dim]")
     folder.mkdir(parents=True, exist_ok=True)
     settings.write_text(text)
-
-
-def _choice(config: Config, group: str) -> str:
-    """Which config of a group was chosen, found by what it targets."""
-    from praxon.targets import load_option, options
-
-    target = config[group]["_target_"]
-    return next(name for name in options(group) if load_option(group, name)["_target_"] == target)
 
 
 def _verb(folder: Path, stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:

@@ -4,10 +4,82 @@ Runs until Ctrl-C, or with episodes=N runs N unseen episodes through the graph a
 Example: praxon serve bundle=runs/demo/bundle robot=panda
 """
 
+from pathlib import Path
 from typing import Any
 
-from praxon.commands._hydra import Config
+from praxon.commands._hydra import Config, choice
+from praxon.commands._run import Run, console, progress_bar, require
+from praxon.sim.seeds import Purpose, episode_seeds
+from praxon.sim.statistics import latency_summary, success_summary
 
 
 def run(config: Config) -> dict[str, Any]:
-    raise NotImplementedError
+    """Serve as configured; returns what is written to result.json, empty when served until Ctrl-C."""
+    require(
+        config.bundle is not None,
+        "No bundle was given; bundle=<folder> names a policy, as praxon train leaves in <run_dir>/bundle.",
+    )
+    require(config.episodes >= 0, f"episodes is {config.episodes}; 0 serves until Ctrl-C, more runs that many.")
+    from praxon.policies.bundle import load_bundle
+    from praxon.ros_nodes import graph
+    from praxon.sim.factory import make_simulation
+
+    bundle = Path(config.bundle)
+    load_bundle(bundle)  # a bundle that cannot be served is refused before any process starts
+    task, robot = choice(config, "task"), choice(config, "robot")
+    common = {"model": config.robot.model, "threads": config.threads, "domain_id": config.domain_id}
+    simulation = make_simulation(task, robot)
+    work = Run("serve", config)
+
+    if not config.episodes:
+
+        def ready(seconds: float) -> None:
+            console.print(f"Serving [bold]{bundle}[/bold] on {robot} after {seconds:.1f} s; Ctrl-C stops it.")
+
+        console.print("Starting the nodes.")
+        graph.serve(bundle, task, robot, config.seed, work.path, started=ready, **common)
+        return {}
+
+    seeds = episode_seeds(Purpose.EVALUATE, config.seed, config.episodes)
+    successes = 0
+    with progress_bar(f"ros {task}", config.episodes) as advance:
+
+        def count(episode: graph.RosEpisode) -> None:
+            nonlocal successes
+            successes += episode.success
+            advance(note=f"{successes} succeeded")
+
+        episodes = graph.run_episodes(bundle, task, robot, seeds, work.path, count, **common)
+    latencies = [value for episode in episodes for value in episode.latencies_ms]
+    inference = [value for episode in episodes for value in episode.inference_ms]
+    result = {
+        "task": simulation.task.name,
+        "robot": simulation.scene.robot.name,
+        "agent": "policy",
+        "bundle": config.bundle,
+        "seed": config.seed,
+        **success_summary(successes, len(episodes)),
+        "latency_ms": latency_summary(latencies),
+        "inference_ms": latency_summary(inference),
+        "seconds": work.seconds,
+        "episode_results": [
+            {
+                "seed": episode.seed,
+                "success": episode.success,
+                "seconds": episode.seconds,
+                "overruns": episode.overruns,
+                "clamps": episode.clamps,
+                "drops": episode.drops,
+                "metrics": episode.metrics,
+            }
+            for episode in episodes
+        ],
+        "latencies_ms": [round(value, 3) for value in latencies],
+    }
+    work.finish(result)
+    low, high = result["interval_95"]
+    console.print(
+        f"over ROS 2: {successes}/{len(episodes)} succeeded (95 % interval {100 * low:.1f} to {100 * high:.1f}), "
+        f"observation to command p50 {result['latency_ms']['p50']} ms, p99 {result['latency_ms']['p99']} ms."
+    )
+    return result
