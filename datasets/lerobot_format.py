@@ -1,12 +1,16 @@
 """LeRobot's dataset layout, version 3.0: names of files, the feature table, and schemas, shared by writer and reader.
 
 Source: the layout as read and written by lerobot 0.4 to 0.6 (``codebase_version`` v3.0). Besides it we keep
-``meta/contract.yaml`` and the column ``stamp_ns``, the true capture time; readers of the format ignore both.
+``meta/contract.yaml``, ``meta/praxon.json`` (columns beyond the contract, and where the data come from) and the column
+``stamp_ns``, the true capture time; readers of the format ignore them.
 """
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from praxon.contract import Feature, PolicyContract
@@ -18,6 +22,8 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 INFO, STATS, TASKS, CONTRACT = "meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/contract.yaml"
+OURS = "meta/praxon.json"
+NOTHING_OURS: dict[str, Any] = {"metadata": {}, "extra_features": []}
 STAMP = "stamp_ns"
 
 INDEX_COLUMNS = {
@@ -52,10 +58,15 @@ def frames_per_second(contract: PolicyContract) -> int:
     return round(rate)
 
 
-def feature_table(contract: PolicyContract) -> dict[str, dict[str, Any]]:
-    """The ``features`` entry of info.json."""
+def to_plain(features: Sequence[Feature]) -> list[dict[str, Any]]:
+    """Features as JSON holds them; ``Feature(**entry)`` is the inverse."""
+    return [{**asdict(f), "shape": list(f.shape), "names": list(f.names)} for f in features]
+
+
+def feature_table(contract: PolicyContract, extra: Sequence[Feature] = ()) -> dict[str, dict[str, Any]]:
+    """The ``features`` entry of info.json: the contract's features, those beyond it, and the index columns."""
     table: dict[str, dict[str, Any]] = {}
-    for feature in contract:
+    for feature in (*contract, *extra):
         if is_video(feature):
             height, width, channels = feature.shape
             table[feature.name] = {
@@ -80,16 +91,37 @@ def feature_table(contract: PolicyContract) -> dict[str, dict[str, Any]]:
     return table | {name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in INDEX_COLUMNS.items()}
 
 
-def data_schema(contract: PolicyContract) -> pa.Schema:
-    """Columns of a data file: fixed-size lists for vectors, scalars for the rest, in the order of the feature table."""
+def data_schema(contract: PolicyContract, extra: Sequence[Feature] = ()) -> pa.Schema:
+    """Columns of a data file in the order of the feature table: a scalar for shape [1], fixed-size lists otherwise.
+
+    LeRobot casts each column to what its table says, and refuses a list of one where the shape is [1].
+    """
     fields = []
-    for name, entry in feature_table(contract).items():
+    for name, entry in feature_table(contract, extra).items():
         if entry["dtype"] == "video":
             continue
         kind = pa.from_numpy_dtype(entry["dtype"])
-        vector = entry["shape"] != [1] or name in {feature.name for feature in contract}
-        size = 1
-        for length in entry["shape"]:
-            size *= length
-        fields.append(pa.field(name, pa.list_(kind, size) if vector else kind))
+        if entry["shape"] != [1]:
+            for length in reversed(entry["shape"]):
+                kind = pa.list_(kind, length)
+        fields.append(pa.field(name, kind))
     return pa.schema(fields)
+
+
+def to_arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """A column of type ``kind`` from one array per frame."""
+    sizes = []
+    while pa.types.is_fixed_size_list(kind):
+        sizes.append(kind.list_size)
+        kind = kind.value_type
+    column = pa.array(np.ascontiguousarray(values).reshape(-1), kind)
+    for size in reversed(sizes):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    return column
+
+
+def from_arrow(column: pa.Array) -> np.ndarray:
+    """The inverse of ``to_arrow``, flat."""
+    while pa.types.is_fixed_size_list(column.type):
+        column = column.flatten()
+    return column.to_numpy(zero_copy_only=False)

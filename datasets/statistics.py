@@ -31,13 +31,47 @@ def feature_statistics(values: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def picture_statistics(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """The same per channel for pictures (N, height, width, 3) uint8, scaled to [0, 1], each (3, 1, 1)."""
-    pixels = pictures.reshape(-1, pictures.shape[-1]) / 255.0
-    found = feature_statistics(pixels)
-    return {k: v if k == "count" else v.reshape(-1, 1, 1) for k, v in found.items()} | {
-        "count": np.array([len(pictures)])
-    }
+class PictureStatistics:
+    """The same per channel for 8-bit pictures scaled to [0, 1], from counts of their 256 values: exact, in constant memory.
+
+    Args:
+        channels: of the pictures.
+    """
+
+    def __init__(self, channels: int = 3) -> None:
+        self._counts = np.zeros((channels, 256), np.int64)
+        self._num_pictures = 0
+
+    def add(self, pictures: np.ndarray) -> None:
+        """Count pictures (N, height, width, channels) uint8."""
+        for counts, channel in zip(self._counts, np.moveaxis(pictures, -1, 0), strict=True):
+            counts += np.bincount(channel.reshape(-1), minlength=256)
+        self._num_pictures += len(pictures)
+
+    def result(self) -> dict[str, np.ndarray]:
+        """What ``feature_statistics`` gives, each (channels, 1, 1); ``count`` counts pictures."""
+        found = [self._channel(counts) for counts in self._counts]
+        whole = {name: np.array([channel[name] for channel in found]).reshape(-1, 1, 1) for name in found[0]}
+        return whole | {"count": np.array([self._num_pictures])}
+
+    @staticmethod
+    def _channel(counts: np.ndarray) -> dict[str, float]:
+        values, up_to = np.arange(256) / 255.0, np.cumsum(counts)
+        mean = float(values @ counts / up_to[-1])
+
+        def ordered(rank: float) -> float:
+            """Value at a fractional rank of the sorted pixels, as ``np.quantile`` interpolates."""
+            below, above = values[np.searchsorted(up_to, [np.floor(rank), np.ceil(rank)], side="right")]
+            return float(below + (rank - np.floor(rank)) * (above - below))
+
+        last = int(up_to[-1]) - 1
+        return {
+            "min": ordered(0),
+            "max": ordered(last),
+            "mean": mean,
+            "std": float(np.sqrt((values - mean) ** 2 @ counts / up_to[-1])),
+            **{name: ordered(share * last) for name, share in QUANTILES.items()},
+        }
 
 
 def to_json(statistics: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
