@@ -44,7 +44,15 @@ class ActionRepresentation(nn.Module):
         if kind == "absolute":
             return
         action = contract.action
-        moved = [name for name, unit in zip(action.names, action.units, strict=True) if unit == "rad"]
+        moved = (
+            [name for name, unit in zip(action.names, action.units, strict=True) if unit == "rad"]
+            if action.names
+            else []
+        )
+        if not moved:
+            raise ContractError(
+                f"Action '{action.name}' names no joints in radians to be relative to; use actions=absolute."
+            )
         for feature in contract.observations:
             if feature.kind == "joint_position" and set(moved) <= set(feature.names):
                 self.state = feature.name

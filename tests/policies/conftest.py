@@ -16,7 +16,13 @@ def contract() -> PolicyContract:
         task="toy",
         observations=(
             Feature("observation.state", "joint_position", (3,), ("a", "b", "c"), unit="rad"),
-            Feature("observation.environment_state", "pose", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz"), unit="m,m,m,1,1,1,1"),
+            Feature(
+                "observation.environment_state",
+                "pose",
+                (7,),
+                ("x", "y", "z", "qw", "qx", "qy", "qz"),
+                unit="m,m,m,1,1,1,1",
+            ),
         ),
         action=Feature("action", "joint_position", (3,), ("a", "b", "c"), unit="rad"),
         chunk=Chunk(horizon=8, num_execute=4, control_period_s=0.05, num_obs_steps=2),

@@ -45,7 +45,7 @@ def test_round_trip(policy, bundle, contract):
     loaded = load_bundle(bundle)
     assert loaded.contract == contract
     assert loaded.config == CONFIG
-    assert loaded.engine == {"solver": "euler", "steps": 2}
+    assert loaded.engine == {"solver": "euler", "steps": 2, "noise_scale": 1.0}
     assert loaded.card == "# Toy"
     assert not loaded.policy.training
     for name, tensor in policy.state_dict().items():
@@ -58,9 +58,9 @@ def test_same_policy_same_digest(policy, tmp_path):
 
 
 def test_engine_file_decides_how_samples_are_drawn(policy, tmp_path):
-    save_bundle(tmp_path / "b", policy, CONFIG, {"solver": "heun", "steps": 5, "measured": {"latency_ms": 3.0}})
+    save_bundle(tmp_path / "b", policy, CONFIG, {"solver": "heun", "steps": 5, "noise_scale": 0.5, "measured": {"latency_ms": 3.0}})
     loaded = load_bundle(tmp_path / "b")
-    assert loaded.policy.engine_settings() == {"solver": "heun", "steps": 5}
+    assert loaded.policy.engine_settings() == {"solver": "heun", "steps": 5, "noise_scale": 0.5}
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
