@@ -113,6 +113,19 @@ def _check_types(base: Config, config: Config, prefix: str = "") -> None:
 
 
 def choice(config: Config, group: str) -> str:
-    """Which config of a group was chosen, found by what it targets."""
-    target = config[group]["_target_"]
-    return next(name for name in options(group) if load_option(group, name)["_target_"] == target)
+    """Which config of a group was chosen: the one that differs least from what is there."""
+    return min(options(group), key=lambda name: len(_changes(config, group, name)))
+
+
+def group_overrides(config: Config, group: str) -> list[str]:
+    """Overrides that give another verb the same group: the choice, and what was changed in it."""
+    name = choice(config, group)
+    return [f"{group}={name}", *(f"{group}.{key}={value}" for key, value in _changes(config, group, name).items())]
+
+
+def _changes(config: Config, group: str, name: str) -> dict[str, Any]:
+    """Settings of ``config[group]`` that are not those of the option ``name``, by dotted key."""
+    option = OmegaConf.create(load_option(group, name))
+    keys = {*_keys(OmegaConf.to_container(config[group])), *_keys(OmegaConf.to_container(option))}
+    found = {key: (OmegaConf.select(config[group], key), OmegaConf.select(option, key)) for key in sorted(keys)}
+    return {key: here for key, (here, there) in found.items() if here != there and not isinstance(here, DictConfig)}

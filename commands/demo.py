@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from praxon.commands._hydra import Config, choice, compose_config
+from praxon.commands._hydra import Config, compose_config, group_overrides
 from praxon.commands._report import LABELS, write_report
 from praxon.commands._run import console, write_json
 
@@ -28,9 +28,8 @@ def run(config: Config) -> dict[str, Any]:
     """Run every stage that is not done yet; returns what is written to result.json."""
     folder = Path(config.run_dir)
     _prepare(folder, config)
-    choices = [f"{group}={choice(config, group)}" for group in ("task", "robot")]
-    policy = f"policy={choice(config, 'policy')}"
-    common = [*choices, f"seed={config.seed}"]
+    common = [*group_overrides(config, "task"), *group_overrides(config, "robot"), f"seed={config.seed}"]
+    policy = group_overrides(config, "policy")
     bundle, dataset = folder / "bundle", folder / "dataset"
 
     stages: dict[str, Callable[[], dict[str, Any]]] = {
@@ -44,7 +43,7 @@ def run(config: Config) -> dict[str, Any]:
                 folder,
                 "train",
                 "train",
-                [policy, f"dataset={dataset}", f"minutes={config.minutes}", f"seed={config.seed}", "resume=true"],
+                [*policy, f"dataset={dataset}", f"minutes={config.minutes}", f"seed={config.seed}", "resume=true"],
             ),
             folder / "train" / "bundle",
             bundle,

@@ -1,13 +1,14 @@
 """What every policy in configs/policy must do; a new one is covered by existing."""
 
-import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from praxon.policies.base import Policy
+from praxon.policies.build import build_policy
 from praxon.policies.bundle import load_bundle, save_bundle
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "policy").glob("*.yaml"))
@@ -20,12 +21,13 @@ def config(request):
 
 @pytest.fixture
 def policy(config, contract, statistics_of) -> Policy:
-    keywords = {key: value for key, value in config.items() if key not in ("_target_", "chunk")}
-    module, _, name = config["_target_"].rpartition(".")
     torch.manual_seed(0)
-    contract = contract.with_chunk(**config["chunk"])
-    policy = getattr(importlib.import_module(module), name)(contract, **keywords)
-    policy.normalizer.fit(statistics_of(contract))
+    policy = build_policy(config, contract)
+    statistics = statistics_of(policy.contract)
+    if policy.actions.row_shape:
+        rows = (policy.contract.chunk.horizon, policy.contract.action.size)
+        statistics["action"] = {name: np.broadcast_to(value, rows) for name, value in statistics["action"].items()}
+    policy.normalizer.fit(statistics)
     return policy
 
 
