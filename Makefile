@@ -22,6 +22,9 @@ types: $(SETUP)
 
 benchmark: $(SETUP)
 	$(PYTHON) benchmarks/environment_speed.py
+	$(PYTHON) benchmarks/experts.py
+	$(PYTHON) benchmarks/pick_place.py
+	$(PYTHON) benchmarks/render.py
 
 $(SETUP): pyproject.toml constraints.txt setup.sh
 	BOOTSTRAP="$(BOOTSTRAP)" VENV="$(VENV)" sh setup.sh

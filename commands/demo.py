@@ -98,8 +98,9 @@ def _verb(folder: Path, stage: str, verb: str, overrides: list[str]) -> dict[str
 
 
 def _moved(result: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
+    """Put what a stage made where the demo promises it; the result then says so too."""
     os.replace(source, target)
-    return result
+    return {**result, source.name: str(target)}
 
 
 def _finish(folder: Path, config: Config, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
