@@ -163,6 +163,8 @@ def _film(video: Path, shown: Sequence[Mapping[str, Any]]) -> str:
         return "<p>No pictures could be rendered on this machine.</p>"
     source = _data_url(video.read_bytes(), "video/mp4")
     parts = ", then ".join(f"a {'success' if each['success'] else 'failure'} (start {each['seed']})" for each in shown)
+    if all(each["success"] for each in shown):
+        parts += "; no episode failed"
     return f'<figure><video controls muted loop src="{source}"></video><figcaption>{html.escape(parts)}</figcaption></figure>'
 
 

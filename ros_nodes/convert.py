@@ -77,7 +77,7 @@ def joints_from_message(message: Any, names: Sequence[str]) -> np.ndarray:
             "missing_joint",
             f"A JointState lacks {', '.join(missing)}; it has {', '.join(message.name) or 'no joints'}.",
         )
-    return _finite(np.array([positions[name] for name in names]), "A JointState").astype(np.float32)
+    return _finite32([positions[name] for name in names], "A JointState")
 
 
 # -- poses ----------------------------------------------------------------------------------------
@@ -99,12 +99,12 @@ def pose_from_message(message: Any, frame: str) -> np.ndarray:
         raise MessageError("frame", f"A pose is in frame '{message.header.frame_id}'; '{frame}' is expected.")
     position, orientation = message.pose.position, message.pose.orientation
     values = (position.x, position.y, position.z, orientation.w, orientation.x, orientation.y, orientation.z)
-    pose = _finite(np.array(values), "A pose")
+    pose = _finite32(values, "A pose")
     if abs(np.linalg.norm(pose[3:]) - 1) > 1e-3:
         raise MessageError("malformed", f"The quaternion of a pose has norm {np.linalg.norm(pose[3:]):.4f}, not 1.")
     if pose[3] < 0:
         pose[3:] = -pose[3:]
-    return pose.astype(np.float32)
+    return pose
 
 
 # -- images ---------------------------------------------------------------------------------------
@@ -173,6 +173,11 @@ def trajectory_from_message(message: Any, received_ns: int) -> Trajectory:
     _finite(positions, "A trajectory")
     _finite(velocities, "A trajectory")
     return Trajectory(names, stamp_ns, stamp_ns + after_ns, positions, velocities)
+
+
+def _finite32(values: Sequence[float], what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):  # too large for float32 is not finite either
+        return _finite(np.array(values, dtype=np.float64).astype(np.float32), what)
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:

@@ -10,6 +10,12 @@ from typing import Any
 
 import numpy as np
 
+import praxon.ros_nodes.needs_ros  # noqa: F401  (one sentence where ROS 2 is missing)
+
+# isort: split
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import Image, JointState
+
 from praxon.contract import Feature
 from praxon.errors import ContractError
 from praxon.robots.spec import RobotSpec
@@ -48,7 +54,7 @@ def _joint_position(feature: Feature, robot: RobotSpec) -> Stream:
     return Stream(
         feature,
         robot.ros.joint_states_topic,
-        convert.JointState,
+        JointState,
         lambda value, stamp_ns: convert.joints_to_message(feature.names, value, stamp_ns),
         lambda message: convert.joints_from_message(message, feature.names),
     )
@@ -58,7 +64,7 @@ def _pose(feature: Feature, robot: RobotSpec) -> Stream:
     return Stream(
         feature,
         f"objects/{feature.source}/pose",
-        convert.PoseStamped,
+        PoseStamped,
         lambda value, stamp_ns: convert.pose_to_message(value, feature.frame, stamp_ns),
         lambda message: convert.pose_from_message(message, feature.frame),
     )
@@ -68,7 +74,7 @@ def _image(feature: Feature, robot: RobotSpec) -> Stream:
     return Stream(
         feature,
         f"cameras/{feature.source}/image",
-        convert.Image,
+        Image,
         lambda value, stamp_ns: convert.image_to_message(value, feature.source, stamp_ns),
         lambda message: convert.image_from_message(message, feature.shape),
     )

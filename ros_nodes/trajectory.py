@@ -5,7 +5,6 @@ segments through positions and velocities, a new trajectory replacing the old on
 reference that is being followed at that moment, the last point held.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,19 +34,10 @@ class Trajectory:
 
 
 def command_trajectory(command: SafeCommand, names: tuple[str, ...]) -> Trajectory:
-    """The trajectory of a filtered command: row i is passed at ``stamp_ns + (i + 1) * period_s``, the last one at rest.
-
-    The velocity at a row is the mean of those of the steps before and after it. The command's own velocities are those
-    of the steps, (q_k - q_{k-1}) / dt; used as slopes at the rows they would make every cubic overshoot by a quarter of
-    each change of velocity.
-    """
+    """The trajectory of a filtered command: row i is passed at ``stamp_ns + (i + 1) * period_s``."""
     period_ns = round(command.period_s * 1e9)
-    count = len(command.positions)
-    steps = np.vstack([command.velocities, np.zeros_like(command.velocities[:1])])
-    velocities = (steps[:-1] + steps[1:]) / 2
-    velocities[-1] = 0
-    times_ns = command.stamp_ns + period_ns * np.arange(1, count + 1, dtype=np.int64)
-    return Trajectory(names, command.stamp_ns, times_ns, np.array(command.positions), velocities)
+    times_ns = command.stamp_ns + period_ns * np.arange(1, len(command.positions) + 1, dtype=np.int64)
+    return Trajectory(names, command.stamp_ns, times_ns, command.positions, command.velocities)
 
 
 def ordered(trajectory: Trajectory, robot: RobotSpec) -> Trajectory:
@@ -137,7 +127,7 @@ class TrajectoryFollower:
 
 
 def clamped(trajectory: Trajectory, robot: RobotSpec) -> tuple[Trajectory, bool]:
-    """The trajectory with its positions inside the robot's limits, and whether that changed it; columns in its order."""
+    """The trajectory with its positions inside the robot's limits, and whether that changed it."""
     positions = np.clip(trajectory.positions, robot.limit("lower"), robot.limit("upper"))
     changed = bool(np.any(positions != trajectory.positions))
     if not changed:
