@@ -1,7 +1,6 @@
 # make demo: the main job. make test: the tests. Each sets up what it needs, once.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-BOOTSTRAP ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
 SETUP := $(VENV)/.ready
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
@@ -27,7 +26,7 @@ benchmark: $(SETUP)
 	$(PYTHON) benchmarks/render.py
 
 $(SETUP): pyproject.toml constraints.txt setup.sh
-	BOOTSTRAP="$(BOOTSTRAP)" VENV="$(VENV)" sh setup.sh
+	VENV="$(VENV)" sh setup.sh
 	touch $@
 
 clean:

@@ -3,7 +3,6 @@
 # Called by the Makefile; a second call with everything in place does nothing but let pip confirm it.
 set -eu
 VENV=${VENV:-.venv}
-BOOTSTRAP=${BOOTSTRAP:-python3}
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -34,8 +33,18 @@ if ! has_library libEGL.so.1 || ! has_library libGL.so.1 || ! has_mesa; then
         say "the OpenGL libraries cannot be installed here: rendering will be skipped, everything else works (Debian: apt-get install libegl1 libgl1 libgl1-mesa-dri)"
 fi
 
-"$BOOTSTRAP" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
-    say "Python 3.11 or newer is needed; found $("$BOOTSTRAP" --version 2>&1). On Debian 12 or Ubuntu 24.04: apt-get install python3 python3-venv"
+# The first interpreter that runs and is new enough; BOOTSTRAP=... names another.
+find_python() {
+    for candidate in ${BOOTSTRAP:-python3 python3.13 python3.12 python3.11 python3.14}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+BOOTSTRAP=$(find_python) || {
+    say "Python 3.11 or newer is needed; on Debian 12 or Ubuntu 24.04: apt-get install python3 python3-venv"
     exit 1
 }
 

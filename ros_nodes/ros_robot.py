@@ -53,9 +53,9 @@ class RosRobot:
     """The features of a contract, read from topics, and the robot's trajectory topic, written.
 
     Messages wait in the middleware, the newest five of each topic, until ``observe`` takes them. ``observe``,
-    ``command`` and ``wait_until`` are for the thread of a control loop. Messages that cannot be used are dropped and counted in ``drops`` by cause: 'nonfinite',
-    'missing_joint', 'frame', 'malformed', 'out_of_order'; 'no_stamp' counts messages whose header stamp is zero, for
-    which the time of taking them is used.
+    ``command`` and ``wait_until`` are for the thread of a control loop. Messages that cannot be used are dropped and
+    counted in ``drops`` by cause: 'nonfinite', 'missing_joint', 'frame', 'malformed', 'out_of_order'; 'no_stamp' counts
+    messages whose header stamp is zero, for which the time of taking them is used.
 
     Args:
         node: a lifecycle node that is configuring; commands go out while it is active.
