@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from praxon.errors import ConfigError, nearest
@@ -77,6 +77,8 @@ def _check_keys(verb: str, config: Config, overrides: list[Override], groups: se
     known = list(_keys(OmegaConf.to_container(config, resolve=False)))
     for override in overrides:
         key = override.key_or_group
+        if override.is_delete():
+            raise ConfigError(f"Settings of '{verb}' cannot be left out, as ~{key} asks; null is how to give none.")
         if override.is_add():
             raise ConfigError(f"'{verb}' has no setting '{key}' to add.{nearest(key, known)}")
         if key not in known:
@@ -102,6 +104,8 @@ def _check_types(base: Config, config: Config, prefix: str = "") -> None:
             if isinstance(after, DictConfig):
                 _check_types(before, after, f"{name}.")
             continue
+        if isinstance(before, ListConfig) and not isinstance(after, ListConfig):
+            raise ConfigError(f"Setting '{name}' is '{after}'; a list is expected, as in {name}=[{after}].")
         expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(before))
         fits = (
             isinstance(after, bool)
@@ -117,10 +121,21 @@ def choice(config: Config, group: str) -> str:
     return min(options(group), key=lambda name: len(_changes(config, group, name)))
 
 
+def task_name(task: dict[str, Any]) -> str:
+    """Name of the config of a task."""
+    return choice(OmegaConf.create({"task": task}), "task")
+
+
 def group_overrides(config: Config, group: str) -> list[str]:
     """Overrides that give another verb the same group: the choice, and what was changed in it."""
     name = choice(config, group)
-    return [f"{group}={name}", *(f"{group}.{key}={value}" for key, value in _changes(config, group, name).items())]
+    return [
+        f"{group}={name}",
+        *(
+            f"{group}.{key}={'null' if value is None else value}"
+            for key, value in _changes(config, group, name).items()
+        ),
+    ]
 
 
 def _changes(config: Config, group: str, name: str) -> dict[str, Any]:

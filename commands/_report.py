@@ -84,7 +84,7 @@ LABELS = {
 def _summary(result: Mapping[str, Any]) -> str:
     sim, ros = result["sim"], result.get("ros")
     text = (
-        f"A flow policy was trained on {result['collect']['episodes']} demonstrations and solved "
+        f"A policy ({result['train']['policy']}) was trained on {result['collect']['episodes']} demonstrations and solved "
         f"<b>{sim['successes']} of {sim['episodes']}</b> unseen starts in simulation"
     )
     if ros:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from praxon.commands._hydra import Config
 from praxon.errors import ConfigError
+from praxon.targets import load_option, load_target, options
 
 console = Console(soft_wrap=True)
 log = logging.getLogger("praxon")
@@ -25,25 +26,32 @@ class Run:
 
     Args:
         verb: name of the verb.
-        config: resolved; written to ``config.yaml``.
+        config: resolved; ``start`` writes it to ``config.yaml``.
     """
 
     def __init__(self, verb: str, config: Config) -> None:
         chosen = config.get("run_dir")
-        self.path = Path(chosen) if chosen else Path("runs") / verb / time.strftime("%Y-%m-%d_%H-%M-%S")
+        self.path = Path(str(chosen)) if chosen else Path("runs") / verb / time.strftime("%Y-%m-%d_%H-%M-%S")
+        self._config = OmegaConf.to_yaml(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "config.yaml").write_text(OmegaConf.to_yaml(config))
             handler = logging.FileHandler(self.path / "log.txt")
         except OSError as error:
             raise ConfigError(f"run_dir '{self.path}' cannot be written: {error.strerror}.") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         for old in log.handlers[:]:
             log.removeHandler(old)
+            old.close()
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.info("praxon %s in %s", verb, self.path)
         self._began = time.perf_counter()
+
+    def start(self, replace: bool = True) -> None:
+        """Write ``config.yaml``: called once nothing can be refused any more, so that a refusal leaves earlier runs alone."""
+        path = self.path / "config.yaml"
+        if replace or not path.exists():
+            path.write_text(self._config)
 
     @property
     def seconds(self) -> float:
@@ -90,6 +98,34 @@ def require(condition: bool, sentence: str) -> None:
     """``ConfigError`` with this sentence unless the condition holds."""
     if not condition:
         raise ConfigError(sentence)
+
+
+def require_numbers(config: Config, **least: float) -> None:
+    """``ConfigError`` unless each named setting is a number of at least this much; null passes."""
+    for name, minimum in least.items():
+        value = config[name]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        require(value is None or (number and value >= minimum), f"{name} is {value}; at least {minimum:g} is needed.")
+
+
+def task_of(config: Config) -> dict[str, Any]:
+    """The task that was chosen, or the one that the bundle is for.
+
+    Another task than the bundle's own may be chosen, where its contract fits; that is said aloud.
+    """
+    chosen = config.get("task")
+    if config.bundle is None:
+        require(chosen is not None, f"No task was given. Tasks: {', '.join(options('task'))}.")
+        return plain(chosen)
+    from praxon.policies.bundle import load_bundle
+
+    own = load_bundle(Path(str(config.bundle))).contract.task
+    if chosen is None:
+        return load_option("task", own)
+    name = load_target(chosen["_target_"]).name
+    if name != own:
+        console.print(f"The bundle was trained for '{own}'; it is used on '{name}'.")
+    return plain(chosen)
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, log, plain, progress_bar, require
+from praxon.commands._run import Run, console, log, plain, progress_bar, require, require_numbers
 from praxon.errors import DatasetError
 from praxon.robots.loop import Tick
 from praxon.sim.episode import EpisodeResult
@@ -67,7 +67,7 @@ def demonstrator(
 
 def run(config: Config) -> dict[str, Any]:
     """Collect as configured; returns what is written to result.json."""
-    require(config.episodes >= 1, f"episodes is {config.episodes}; at least 1 is needed.")
+    require_numbers(config, episodes=1, seed=0, workers=1, perturbation_rad=0, linger_s=0)
     require(config.control_hz > 0, f"control_hz is {config.control_hz}; a positive rate is needed.")
     from praxon.datasets.lerobot_writer import LeRobotWriter
 
@@ -92,6 +92,7 @@ def run(config: Config) -> dict[str, Any]:
         ) as writer,
         progress_bar(f"collect {described.task.name}", config.episodes) as advance,
     ):
+        work.start()
         for demonstration in run_seeds(make, seeds, config.workers):
             attempts += 1
             successes += demonstration.result.success

@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +20,16 @@ from rich.table import Table
 
 from praxon.commands._hydra import Config, compose_config, group_overrides
 from praxon.commands._report import LABELS, write_report
-from praxon.commands._run import console, write_json
+from praxon.commands._run import console, require_numbers, write_json
+from praxon.errors import ConfigError
 
 FIGURES = ("episodes", "successes", "success_rate", "interval_95", "latency_ms", "seed")
 
 
 def run(config: Config) -> dict[str, Any]:
     """Run every stage that is not done yet; returns what is written to result.json."""
-    folder = Path(config.run_dir)
+    require_numbers(config, demonstrations=1, minutes=1e-3, episodes=1, ros_episodes=0, seed=0)
+    folder = Path(str(config.run_dir))
     _prepare(folder, config)
     common = [*group_overrides(config, "task"), *group_overrides(config, "robot"), f"seed={config.seed}"]
     policy = group_overrides(config, "policy")
@@ -43,7 +46,7 @@ def run(config: Config) -> dict[str, Any]:
                 folder,
                 "train",
                 "train",
-                [*policy, f"dataset={dataset}", f"minutes={config.minutes}", f"seed={config.seed}", "resume=true"],
+                [*policy, f"dataset={dataset}", f"minutes={config.minutes}", f"seed={config.seed}"],
             ),
             folder / "train" / "bundle",
             bundle,
@@ -54,7 +57,7 @@ def run(config: Config) -> dict[str, Any]:
         "expert": lambda: _verb(folder, "expert", "eval", [*common, "agent=expert", f"episodes={config.episodes}"]),
         "hold": lambda: _verb(folder, "hold", "eval", [*common, "agent=hold", f"episodes={config.episodes}"]),
     }
-    if config.ros_episodes:
+    if config.ros_episodes and _ros_is_there():
         stages["ros"] = lambda: _verb(
             folder, "ros", "serve", [*common, f"bundle={bundle}", f"episodes={config.ros_episodes}"]
         )
@@ -90,15 +93,31 @@ def _prepare(folder: Path, config: Config) -> None:
     settings.write_text(text)
 
 
+def _ros_is_there() -> bool:
+    """Whether episodes over ROS 2 can be run; says so where they cannot."""
+    try:
+        importlib.import_module("praxon.ros_nodes.graph")
+    except ConfigError as error:
+        console.print(f"ROS 2 is left out: {error}")
+        return False
+    return True
+
+
 def _verb(folder: Path, stage: str, verb: str, overrides: list[str]) -> dict[str, Any]:
     """Run a verb as the command line would, in the stage's folder."""
     module = importlib.import_module(f"praxon.commands.{verb}")
+    if verb == "train" and (folder / stage / "checkpoints").exists():
+        overrides = [*overrides, "resume=true"]
+    elif (folder / stage).exists():
+        shutil.rmtree(folder / stage)  # cut off half-way; a seed makes the same again
     result: dict[str, Any] = module.run(compose_config(verb, [*overrides, f"run_dir={folder / stage}"]))
     return result
 
 
 def _moved(result: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
     """Put what a stage made where the demo promises it; the result then says so too."""
+    if target.exists():
+        shutil.rmtree(target)  # of a try that was cut off right here
     os.replace(source, target)
     return {**result, source.name: str(target)}
 

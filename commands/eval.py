@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, plain, progress_bar, require
+from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers, task_of
 from praxon.robots.base import Agent
 from praxon.robots.hold import HoldAgent
 from praxon.sim.episode import EpisodeResult, Simulation
@@ -76,15 +76,16 @@ def evaluator(task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: s
 
 def run(config: Config) -> dict[str, Any]:
     """Evaluate as configured; returns what is written to result.json."""
-    require(config.episodes >= 1, f"episodes is {config.episodes}; at least 1 is needed.")
+    require_numbers(config, episodes=1, seed=0, workers=1, threads=1)
     require(config.agent in AGENTS, f"There is no agent '{config.agent}'. Agents: {', '.join(AGENTS)}.")
     require(
         config.agent != "policy" or config.bundle is not None,
         "No bundle was given; bundle=<folder> names a policy, agent=expert or agent=hold need none.",
     )
-    make = partial(evaluator, plain(config.task), plain(config.robot), config.agent, config.bundle, config.threads)
+    make = partial(evaluator, task_of(config), plain(config.robot), config.agent, config.bundle, config.threads)
     here = make()
     work = Run("eval", config)
+    work.start()
     seeds = episode_seeds(Purpose.EVALUATE, config.seed, config.episodes)
     episodes: list[Evaluated] = []
     successes = 0

@@ -7,8 +7,8 @@ Example: praxon serve bundle=runs/demo/bundle robot=panda
 from pathlib import Path
 from typing import Any
 
-from praxon.commands._hydra import Config, choice
-from praxon.commands._run import Run, console, progress_bar, require
+from praxon.commands._hydra import Config, choice, task_name
+from praxon.commands._run import Run, console, progress_bar, require, require_numbers, task_of
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import latency_summary, success_summary
 
@@ -19,22 +19,26 @@ def run(config: Config) -> dict[str, Any]:
         config.bundle is not None,
         "No bundle was given; bundle=<folder> names a policy, as praxon train leaves in <run_dir>/bundle.",
     )
-    require(config.episodes >= 0, f"episodes is {config.episodes}; 0 serves until Ctrl-C, more runs that many.")
+    require_numbers(config, episodes=0, seed=0, threads=1, domain_id=0)
     from praxon.policies.bundle import load_bundle
     from praxon.ros_nodes import graph
     from praxon.sim.factory import make_simulation
 
     bundle = Path(config.bundle)
     load_bundle(bundle)  # a bundle that cannot be served is refused before any process starts
-    task, robot = choice(config, "task"), choice(config, "robot")
+    task, robot = task_name(task_of(config)), choice(config, "robot")
     common = {"model": config.robot.model, "threads": config.threads, "domain_id": config.domain_id}
     simulation = make_simulation(task, robot)
     work = Run("serve", config)
+    work.start()
 
     if not config.episodes:
 
-        def ready(seconds: float) -> None:
-            console.print(f"Serving [bold]{bundle}[/bold] on {robot} after {seconds:.1f} s; Ctrl-C stops it.")
+        def ready(started: graph.Started) -> None:
+            console.print(
+                f"Serving [bold]{bundle}[/bold] on {robot} after {started.seconds:.1f} s, "
+                f"ROS_DOMAIN_ID={started.domain_id}; Ctrl-C stops it."
+            )
 
         console.print("Starting the nodes.")
         graph.serve(bundle, task, robot, config.seed, work.path, started=ready, **common)

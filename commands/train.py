@@ -12,8 +12,8 @@ from typing import Any
 
 from praxon import __version__
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, plain, progress_bar, require
-from praxon.errors import ConfigError
+from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers
+from praxon.contract import PolicyContract
 from praxon.targets import load_target
 
 PROGRESS_STEPS = 1000
@@ -25,11 +25,17 @@ def run(config: Config) -> dict[str, Any]:
         config.dataset is not None,
         "No dataset was given; dataset=<folder> names demonstrations, such as praxon collect leaves in <run_dir>/dataset.",
     )
-    run_dir = Path(config.run_dir) if config.run_dir else None
-    if run_dir and (run_dir / "checkpoints").exists() and not config.resume:
-        raise ConfigError(
-            f"run_dir '{run_dir}' already holds a training; resume=true continues it, another run_dir starts a new one."
-        )
+    run_dir = Path(str(config.run_dir)) if config.run_dir else None
+    require_numbers(config, steps=1, minutes=1e-3, seed=0, threads=1)
+    begun = run_dir is not None and (run_dir / "checkpoints").exists()
+    require(
+        not begun or config.resume,
+        f"run_dir '{run_dir}' already holds a training; resume=true continues it, another run_dir starts a new one.",
+    )
+    require(
+        begun or not config.resume,
+        f"There is no training to continue in run_dir '{run_dir}'; resume=false starts one.",
+    )
     import torch
 
     from praxon.datasets.lerobot_reader import LeRobotDataset
@@ -40,10 +46,7 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.policies.bundle import save_bundle
 
     dataset = LeRobotDataset(Path(config.dataset))
-    for group in ("task", "robot"):
-        found, chosen = getattr(dataset.contract, group), config.get(group)
-        asked = found if chosen is None else load_target(chosen["_target_"]).name
-        require(asked == found, f"The dataset '{config.dataset}' is of {group} '{found}', not '{asked}'.")
+    _require_same(config, dataset.contract)
     work = Run("train", config)
     torch.set_num_threads(config.threads)
 
@@ -58,6 +61,8 @@ def run(config: Config) -> dict[str, Any]:
     with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS) as advance:
 
         def show(report: StepReport) -> None:
+            if not begun and report.step == 1:
+                work.start()
             if report.step % 10 == 0 or report.progress >= 1:
                 advance(completed=PROGRESS_STEPS * report.progress, note=f"step {report.step}, loss {report.loss:.4f}")
 
@@ -66,9 +71,9 @@ def run(config: Config) -> dict[str, Any]:
                 policy, windows, work.path, config={"policy": policy_config, "dataset": digest}, on_step=show
             )
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"A checkpoint was saved; resume=true run_dir={work.path} continues this training."
-            ) from None
+            saved = (work.path / "checkpoints").exists()
+            hint = f"resume=true run_dir={work.path} continues this training." if saved else "Nothing was trained yet."
+            raise KeyboardInterrupt(hint) from None
 
     result = {
         "task": dataset.contract.task,
@@ -91,6 +96,24 @@ def run(config: Config) -> dict[str, Any]:
     work.finish(result)
     console.print(f"{trained.step} steps in {trained.elapsed_s:.0f} s; bundle in [bold]{work.path / 'bundle'}[/bold].")
     return result
+
+
+def _require_same(config: Config, contract: PolicyContract) -> None:
+    """Where task= or robot= was given, the dataset must be of it, joints in the robot's order and units included."""
+    for group in ("task", "robot"):
+        found, chosen = getattr(contract, group), config.get(group)
+        if chosen is None:
+            continue
+        target = load_target(chosen["_target_"])
+        require(target.name == found, f"The dataset '{config.dataset}' is of {group} '{found}', not '{target.name}'.")
+        if group == "robot":
+            for feature in contract:
+                same = (feature.names, feature.unit) == (target.joint_names, target.unit)
+                require(
+                    feature.kind != "joint_position" or same,
+                    f"Feature '{feature.name}' of the dataset '{config.dataset}' has the joints {', '.join(feature.names)} "
+                    f"[{feature.unit}]; robot '{target.name}' has {', '.join(target.joint_names)} [{target.unit}].",
+                )
 
 
 def _name(policy_config: dict[str, Any]) -> str:

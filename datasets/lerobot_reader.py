@@ -64,6 +64,7 @@ class LeRobotDataset:
             raise DatasetError(f"'{self.root / layout.INFO}' or {layout.OURS} is incomplete: {error!r}.") from error
         if self.num_episodes == 0:
             raise DatasetError(f"The dataset '{self.root}' holds no finished episode.")
+        self._require_same_features()
         self.columns, lengths = self._read_data()
         self.episode_lengths = np.array(lengths)
         self.episode_ends = np.cumsum(self.episode_lengths)
@@ -73,6 +74,17 @@ class LeRobotDataset:
                 f"The dataset '{self.root}' holds {self.num_frames} frames; its info.json says {num_frames}."
             )
         self._pictures: PictureCache[tuple[str, int]] = PictureCache(self._open_video, cache_bytes)
+
+    def _require_same_features(self) -> None:
+        """info.json and contract.yaml name the same features, components in the same order."""
+        told = self.info.get("features", {})
+        for name, entry in layout.feature_table(self.contract, self.extra_features).items():
+            said = told.get(name, {})
+            if said.get("names") != entry["names"] or said.get("dtype") != entry["dtype"]:
+                raise DatasetError(
+                    f"Feature '{name}' of the dataset '{self.root}' is {said.get('dtype')} of {_listed(said.get('names'))} by "
+                    f"info.json, {entry['dtype']} of {_listed(entry['names'])} by contract.yaml."
+                )
 
     def episode_slice(self, episode: int) -> slice:
         """Where an episode's frames are in the columns."""
@@ -191,3 +203,7 @@ class LeRobotDataset:
         if not isinstance(data, dict):
             raise DatasetError(f"'{self.root / name}' holds no mapping.")
         return data
+
+
+def _listed(names: list[str] | None) -> str:
+    return ", ".join(names or ["unnamed components"])

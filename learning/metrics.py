@@ -1,6 +1,7 @@
 """The training log: one JSON line per step in ``metrics.jsonl``, and the same curves for TensorBoard."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from praxon.errors import CheckpointError
@@ -46,10 +47,12 @@ class MetricsLog:
             ) from error
 
     def close(self) -> None:
-        """Flush and close."""
-        self._file.close()
+        """Flush and close; a disk that is full has been reported by ``write`` or by the checkpoint, so it is not again."""
+        with suppress(OSError):
+            self._file.close()
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):
+                self._writer.close()
 
 
 def _length_up_to(path: Path, step: int) -> int:

@@ -104,6 +104,10 @@ class Trainer:
                 raise ConfigError(f"Training setting {name} is {getattr(self, name)}; it must be positive.")
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(f"Training setting minutes is {self.minutes}; it must be positive or null.")
+        if len(tuple(self.betas)) != 2:
+            raise ConfigError(f"Training setting betas is {self.betas}; two numbers are needed.")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"Device '{self.device}' is not available here; device=cpu is.")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"Precision '{self.precision}' does not exist. Precisions: {', '.join(PRECISIONS)}.")
 

@@ -26,5 +26,5 @@ def build_policy(config: Mapping[str, Any], contract: PolicyContract) -> Policy:
         raise ConfigError(f"'{config['_target_']}' is not a Policy; a policy's config names a subclass of Policy.")
     try:
         return kind(contract.with_chunk(**config.get("chunk", {})), **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ConfigError(f"The policy '{config['_target_']}' cannot be built: {error}.") from error

@@ -72,8 +72,8 @@ class Graph:
             )
             for name, values in chosen.items()
         }
-        self.robot_sim = NodeClient(node, "robot_sim", self._check)
-        self.policy = NodeClient(node, "policy", self._check)
+        self.robot_sim = NodeClient(node, "robot_sim", partial(self._check, "robot_sim"))
+        self.policy = NodeClient(node, "policy", partial(self._check, "policy"))
         self.robot_sim.listen("episode", String, lambda message: json.loads(message.data))
 
     def start(self) -> None:
@@ -97,7 +97,7 @@ class Graph:
         number = self.begin(seed)["number"]
 
         def over(value: dict[str, Any]) -> bool:
-            self.policy.require_no_failure()
+            self.require_well()
             return bool(value["number"] == number and value["finished"])
 
         episode = self.robot_sim.wait_for("episode", over, timeout_s)
@@ -125,16 +125,19 @@ class Graph:
     def watch(self) -> None:
         """Return never: raise when a process ends, a node fails, or we are to stop."""
         while True:
-            self._check()
-            for client in (self.policy, self.robot_sim):
-                client.require_no_failure()
+            self.require_well()
             time.sleep(0.1)
 
-    def _check(self) -> None:
+    def require_well(self) -> None:
+        """Raise unless both processes run, neither node has failed, and we are not to stop."""
+        for client in (self.policy, self.robot_sim):
+            self._check(client.name)
+            client.require_no_failure()
+
+    def _check(self, name: str) -> None:
         if self._interrupted.is_set():
             raise Interrupted("asked to stop")
-        for child in self.children.values():
-            child.require_alive()
+        self.children[name].require_alive()
 
 
 def in_parallel(actions: Sequence[Callable[[], None]]) -> None:

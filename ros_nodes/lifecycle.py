@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import praxon.ros_nodes.needs_ros  # noqa: F401  (one sentence where ROS 2 is missing)
@@ -65,7 +66,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         """Start; publishers made by ``create_lifecycle_publisher`` are open. May raise; ``deactivate`` follows then."""
 
     def deactivate(self) -> None:
-        """Stop, the safe command last. Publishers are still open. Does nothing where nothing runs."""
+        """Stop, the safe command last; publishers are still open. Also after an ``activate`` that failed half-way."""
 
     def release(self) -> None:
         """Give back everything ``configure`` made, whatever part of it there is."""
@@ -82,43 +83,35 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unconfigured -> inactive, or a sentence and unconfigured."""
-        return self._attempt("configure", "inactive", self._configure, self.release)
+        return self._attempt("configure", "inactive", self._configure, undo=self.release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Inactive -> active, or a sentence and inactive."""
         super().on_activate(state)
-
-        def undo() -> None:
-            self.deactivate()
-            LifecycleNodeMixin.on_deactivate(self, state)
-
-        return self._attempt("activate", "active", self.activate, undo)
+        return self._attempt("activate", "active", self.activate, undo=partial(self._close, state))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Active -> inactive."""
-
-        def close() -> None:
-            self.deactivate()
-            LifecycleNodeMixin.on_deactivate(self, state)
-
-        return self._attempt("deactivate", "inactive", close, self.release, self.summary)
+        return self._attempt("deactivate", "inactive", partial(self._close, state), summary=self.summary)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Inactive -> unconfigured."""
-        return self._attempt("clean up", "unconfigured", self.release, lambda: None)
+        return self._attempt("clean up", "unconfigured", self.release)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Any -> finalized."""
 
-        def close() -> None:
-            self.deactivate()
-            self.release()
+        def end() -> None:
+            if state.label == "active":
+                self.deactivate()
+            if state.label != "unconfigured":
+                self.release()
 
-        return self._attempt("shut down", "finalized", close, self.release)
+        return self._attempt("shut down", "finalized", end)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an error in a transition: back to unconfigured, holding nothing."""
-        return self._attempt("recover", "unconfigured", self.release, lambda: None)
+        return self._attempt("recover", "unconfigured", self.release)
 
     def fail(self, sentence: str) -> None:
         """Say what went wrong while active; the node is then deactivated. May be called from any thread."""
@@ -137,25 +130,32 @@ class ManagedNode(LifecycleNodeMixin, Node):
         gc.collect()
         gc.freeze()
 
+    def _close(self, state: LifecycleState) -> None:
+        self.deactivate()
+        LifecycleNodeMixin.on_deactivate(self, state)
+
     def _attempt(
         self,
         what: str,
         goal: str,
         action: Callable[[], None],
-        undo: Callable[[], None],
+        undo: Callable[[], None] | None = None,
         summary: Callable[[], Mapping[str, Any]] = dict,
     ) -> TransitionCallbackReturn:
+        """Run a transition. One that can be undone may be refused; in any other a problem is an error."""
         try:
             action()
-        except PraxonError as error:
-            self._refuse(what, str(error))
+        except Exception as error:
+            expected = isinstance(error, PraxonError)
+            said = str(error) if expected else f"{type(error).__name__}: {error}"
+            self._refuse(what, said if expected else f"Node '{self.get_name()}' could not {what}: {said}")
+            if not expected:
+                traceback.print_exc()
+            if undo is None:
+                return TransitionCallbackReturn.ERROR  # on_error says it again, with the state that it leads to
+            self._error = ""
             undo()
             return TransitionCallbackReturn.FAILURE
-        except Exception as error:
-            self._refuse(what, f"Node '{self.get_name()}' could not {what}: {type(error).__name__}: {error}")
-            traceback.print_exc()
-            undo()
-            return TransitionCallbackReturn.ERROR
         self._publish_status(goal, **summary())
         self._error = ""
         return TransitionCallbackReturn.SUCCESS
@@ -164,7 +164,6 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._error = sentence
         self.get_logger().error(sentence)
         self._publish_status(f"{what} refused")
-        self._error = ""
 
     def _publish_status(self, state: str, **fields: Any) -> None:
         self._status.publish(String(data=json.dumps({"state": state, "error": self._error, **fields})))
@@ -195,9 +194,9 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: Sequence[str] | No
     sys.setswitchinterval(0.0005)
     # rclpy's own handlers would close the context, and with it the publisher of the last command, before anyone stops.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    interrupted = threading.Event()
+    ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: interrupted.set())
+        signal.signal(number, lambda *_: ending.set())
     try:
         node = make_node()
     except ConfigError as error:
@@ -206,12 +205,14 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: Sequence[str] | No
         return 1
     executor = MultiThreadedExecutor(num_threads=3)
     executor.add_node(node)
-    spinning = threading.Thread(target=_spin, args=(executor, interrupted), name="executor", daemon=True)
+    problems: list[Exception] = []
+    spinning = threading.Thread(target=_spin, args=(executor, ending, problems), name="executor", daemon=True)
     spinning.start()
-    while not interrupted.wait(0.1):
+    while not ending.wait(0.1):
         if node.finalized:
-            interrupted.wait(0.2)  # the answer to whoever asked for it is on its way
+            ending.wait(0.2)  # the answer to whoever asked for it is on its way
             break
+    ending.set()
     node.stopping.set()
     executor.shutdown()
     spinning.join()
@@ -223,19 +224,20 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: Sequence[str] | No
     gc.unfreeze()
     gc.collect()
     rclpy.try_shutdown()
-    return 0
+    return 1 if problems else 0
 
 
-def _spin(executor: MultiThreadedExecutor, interrupted: threading.Event) -> None:
+def _spin(executor: MultiThreadedExecutor, ending: threading.Event, problems: list[Exception]) -> None:
     try:
-        while not interrupted.is_set():
+        while not ending.is_set():
             try:
                 executor.spin_once(timeout_sec=0.5)
             except InvalidHandle:
                 # A transition destroyed an entity between this executor's listing it and its waiting for it; rclpy
                 # guards against that for some kinds only. The next round lists what there is now.
                 continue
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
+        problems.append(error)
     finally:
-        interrupted.set()
+        ending.set()

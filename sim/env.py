@@ -84,8 +84,9 @@ class PraxonEnv(gymnasium.Env):
         return self._camera.render() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Free the OpenGL context."""
+        """Free the OpenGL contexts."""
         self._camera.close()
+        self.simulation.robot.close()
 
     def _info(self, causes: tuple[str, ...]) -> dict[str, Any]:
         task, scene = self.simulation.task, self.simulation.scene

@@ -1,7 +1,10 @@
 """The same work for many seeds, in this process or in several, with the same results in the same order."""
 
 import multiprocessing
+import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -25,12 +28,18 @@ def run_seeds(make_worker: Callable[[], Worker[Result]], seeds: Sequence[int], w
         return
     # spawn: a forked child would inherit OpenGL contexts and thread pools that do not survive a fork.
     context = multiprocessing.get_context("spawn")
+    ahead = 2 * workers  # enough to keep everybody busy, few enough that finished episodes do not pile up here
     with context.Pool(min(workers, len(seeds)), _start, (make_worker,)) as pool:
-        yield from pool.imap(_call, seeds)
+        waiting = iter(seeds)
+        pending = deque(pool.apply_async(_call, (seed,)) for seed in islice(waiting, ahead))
+        while pending:
+            yield pending.popleft().get()
+            pending.extend(pool.apply_async(_call, (seed,)) for seed in islice(waiting, 1))
 
 
 def _start(make_worker: Callable[[], Worker[Any]]) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _worker = make_worker()
 
 

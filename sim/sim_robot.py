@@ -6,10 +6,16 @@ import mujoco
 import numpy as np
 
 from praxon.contract import Feature, Observation, PolicyContract
-from praxon.errors import ContractError
+from praxon.errors import ContractError, RobotError
 from praxon.robots.base import SafeCommand
 from praxon.sim.rendering import Camera
 from praxon.sim.scene import REFERENCE_STEP_S, Scene
+
+_DIVERGENCE = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
 
 
 class SimRobot:
@@ -24,6 +30,7 @@ class SimRobot:
         self.spec = scene.robot
         self.scene = scene
         self.contract = contract
+        self._cameras: list[Camera] = []
         self._readers = {feature.name: self._reader(feature) for feature in contract.observations}
         self._reference = np.array(scene.robot.home)
         self._target = self._reference
@@ -35,6 +42,11 @@ class SimRobot:
         """Begin at rest with the servos' reference at ``positions`` (num_joints,)."""
         self._reference = np.array(positions)
         self._target = self._reference
+
+    def close(self) -> None:
+        """Free the OpenGL contexts of observed cameras."""
+        for camera in self._cameras:
+            camera.close()
 
     def now_ns(self) -> int:
         """Simulation time [ns]."""
@@ -63,6 +75,17 @@ class SimRobot:
             mujoco.mj_step(scene.model, scene.data, nstep=steps)
             remaining -= steps
         self._reference = target
+        self._require_physics()
+
+    def _require_physics(self) -> None:
+        """MuJoCo restarts a simulation that diverges and goes on silently; that world is not the one that was asked for."""
+        warnings = self.scene.data.warning
+        for kind in _DIVERGENCE:
+            if warnings[kind].number:
+                raise RobotError(
+                    f"The simulation of '{self.contract.task}' diverged ({kind.name.removeprefix('mjWARN_')}) and was reset by "
+                    "MuJoCo; its results would be of another episode."
+                )
 
     def _reader(self, feature: Feature) -> Callable[[], np.ndarray]:
         """A function of no arguments that reads one feature from the scene."""
@@ -81,5 +104,6 @@ class SimRobot:
             return lambda: scene.pose(body).astype(np.float32)
         if feature.kind == "image":
             camera = Camera(scene, feature.source, feature.shape[0], feature.shape[1])
+            self._cameras.append(camera)
             return camera.render
         raise ContractError(f"Feature '{feature.name}' of kind '{feature.kind}' cannot be read from a simulation.")

@@ -75,7 +75,7 @@ class Task(ABC):
         """Shaped reward of the present state in [0, 1]."""
 
     def metrics(self, scene: Scene) -> dict[str, float]:
-        """Task-specific figures of the present state; evaluation reports their maximum and last value."""
+        """Task-specific figures of the present state; evaluation reports the largest and smallest."""
         return {}
 
     @abstractmethod

@@ -4,6 +4,7 @@ A verb joins by existing: ``commands/<verb>.py`` with a docstring and ``run(conf
 """
 
 import ast
+import logging
 import os
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def run(arguments: list[str]) -> int:
         print(f"praxon {__version__}")
         return 0
     verb, *overrides = arguments
+    logging.getLogger("praxon").addHandler(logging.NullHandler())
     try:
         known = verbs()
         if verb not in known:
@@ -51,12 +53,19 @@ def run(arguments: list[str]) -> int:
 
         import_module(f"praxon.commands.{known[verb].stem}").run(config)
     except PraxonError as error:
-        print(f"praxon {verb}: {error}", file=sys.stderr)
-        return 1
+        return _refused(verb, str(error))
+    except OSError as error:
+        return _refused(verb, f"The system refused '{error.filename or 'a file'}': {error.strerror or error}.")
     except KeyboardInterrupt as interrupt:
         print(f"praxon {verb}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
         return 130
     return 0
+
+
+def _refused(verb: str, sentence: str) -> int:
+    logging.getLogger("praxon").error(sentence)
+    print(f"praxon {verb}: {sentence}", file=sys.stderr)
+    return 1
 
 
 def _overview() -> str:

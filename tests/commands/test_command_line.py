@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -31,6 +33,10 @@ def circle(tmp_path_factory):
 
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def without_log(contents: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in contents.items() if name != "log.txt"}
 
 
 # -- the circle ------------------------------------------------------------------------------------
@@ -111,6 +117,16 @@ def test_help_names_every_verb_and_every_setting(capsys):
         (["eval", "agent=exprt"], "There is no agent 'exprt'"),
         (["serve"], "No bundle was given"),
         (["info", "robot.model=mengerie"], "Sources: own, menagerie"),
+        (["collect", "seed=-1"], "seed is -1; at least 0 is needed"),
+        (["collect", "image_size=84"], "a list is expected"),
+        (["collect", "~episodes"], "cannot be left out"),
+        (["collect", "cameras=front"], "a list is expected, as in cameras=[front]"),
+        (["train", "dataset=nowhere", "minutes=abc"], "minutes is abc"),
+        (["train", "dataset=nowhere", "threads=0"], "threads is 0; at least 1 is needed"),
+        (["train", "dataset=nowhere", "resume=true"], "There is no training to continue"),
+        (["train", "dataset=nowhere", "training.betas=3"], "a list is expected"),
+        (["eval", "agent=expert"], "No task was given. Tasks: lift"),
+        (["serve", "bundle=nowhere"], "There is no bundle at 'nowhere'"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(arguments, answer, capsys, tmp_path, monkeypatch):
@@ -145,28 +161,76 @@ def test_a_dataset_of_another_task_is_refused(circle, tmp_path, capsys):
     assert "is of task 'lift', not 'reach'" in capsys.readouterr().err
 
 
+def test_a_policy_or_device_that_cannot_be_is_refused(circle, tmp_path, capsys):
+    dataset = f"dataset={circle / 'a' / 'dataset'}"
+    for override, answer in (("policy.width=0", "cannot be built"), ("training.device=cuda:7", "device=cpu is")):
+        praxon("train", *QUICK, dataset, f"run_dir={tmp_path / 'run'}", override, expect=1)
+        assert answer in capsys.readouterr().err
+
+
+def test_a_dataset_of_other_joint_names_is_refused(circle, tmp_path, capsys):
+    shutil.copytree(circle / "a" / "dataset", tmp_path / "data")
+    contract = tmp_path / "data" / "meta" / "contract.yaml"
+    swap = {"panda_joint1": "panda_joint2", "panda_joint2": "panda_joint1"}
+    contract.write_text(re.sub("|".join(swap), lambda match: swap[match.group()], contract.read_text()))
+    praxon("train", *QUICK, f"dataset={tmp_path / 'data'}", f"run_dir={tmp_path / 'run'}", expect=1)
+    error = capsys.readouterr().err
+    assert "panda_joint2, panda_joint1" in error
+    assert "panda_joint1, panda_joint2" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bundle_is_evaluated_on_its_own_task(circle, tmp_path):
+    praxon("eval", f"bundle={circle / 'b' / 'bundle'}", "episodes=1", f"run_dir={tmp_path / 'run'}")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["task"] == "lift"
+
+
+def test_a_full_disk_during_training_is_one_sentence(circle, tmp_path):
+    limited = start_training(circle, tmp_path / "run", limit_bytes=20_000)
+    _, error = limited.communicate(timeout=60)
+    assert limited.returncode == 1
+    assert "Traceback" not in error
+    assert "could not be written" in error
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
 def test_a_second_training_into_the_same_folder_must_be_asked_for(circle, capsys):
-    before = files(circle / "b" / "bundle")
+    before = files(circle / "b")
     praxon("train", *QUICK, f"dataset={circle / 'a' / 'dataset'}", f"run_dir={circle / 'b'}", expect=1)
     assert "resume=true continues it" in capsys.readouterr().err
-    assert files(circle / "b" / "bundle") == before
+    assert files(circle / "b") == before
+
+
+def test_another_training_does_not_continue_this_one(circle, capsys):
+    before = without_log(files(circle / "b"))
+    overrides = [f"dataset={circle / 'a' / 'dataset'}", f"run_dir={circle / 'b'}", "resume=true", "policy.width=64"]
+    praxon("train", *QUICK, *overrides, expect=1)
+    assert "width" in capsys.readouterr().err
+    assert without_log(files(circle / "b")) == before
 
 
 def test_a_second_collection_does_not_overwrite_the_first(circle, capsys):
-    before = files(circle / "a" / "dataset")
+    before = without_log(files(circle / "a"))
     praxon("collect", "task=lift", "episodes=1", f"run_dir={circle / 'a'}", expect=1)
     assert str(circle / "a" / "dataset") in capsys.readouterr().err
-    assert files(circle / "a" / "dataset") == before
+    assert without_log(files(circle / "a")) == before
+    assert "already holds something" in (circle / "a" / "log.txt").read_text()
 
 
 # -- interruptions -----------------------------------------------------------------------------------
 
 
-def start_training(circle, run_dir, *overrides):
+def start_training(circle, run_dir, *overrides, limit_bytes=None):
     command = [sys.executable, "-c", "from praxon.cli import main; main()", "train", "policy=debug", "steps=400"]
     command += ["training.checkpoint_every=20", "training.tensorboard=false", "threads=1"]
     command += [f"dataset={circle / 'a' / 'dataset'}", f"run_dir={run_dir}", *overrides]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def limit():
+        if limit_bytes is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit)
 
 
 def wait_for_checkpoint(run_dir, process):

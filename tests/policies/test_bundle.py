@@ -58,7 +58,12 @@ def test_same_policy_same_digest(policy, tmp_path):
 
 
 def test_engine_file_decides_how_samples_are_drawn(policy, tmp_path):
-    save_bundle(tmp_path / "b", policy, CONFIG, {"solver": "heun", "steps": 5, "noise_scale": 0.5, "measured": {"latency_ms": 3.0}})
+    save_bundle(
+        tmp_path / "b",
+        policy,
+        CONFIG,
+        {"solver": "heun", "steps": 5, "noise_scale": 0.5, "measured": {"latency_ms": 3.0}},
+    )
     loaded = load_bundle(tmp_path / "b")
     assert loaded.policy.engine_settings() == {"solver": "heun", "steps": 5, "noise_scale": 0.5}
 

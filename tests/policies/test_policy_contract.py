@@ -26,7 +26,9 @@ def policy(config, contract, statistics_of) -> Policy:
     statistics = statistics_of(policy.contract)
     if policy.actions.row_shape:
         rows = (policy.contract.chunk.horizon, policy.contract.action.size)
-        statistics["action"] = {name: np.broadcast_to(value, rows).copy() for name, value in statistics["action"].items()}
+        statistics["action"] = {
+            name: np.broadcast_to(value, rows).copy() for name, value in statistics["action"].items()
+        }
     policy.normalizer.fit(statistics)
     return policy
 

@@ -21,16 +21,19 @@ if importlib.util.find_spec("rclpy") is None:
 
 @pytest.fixture(scope="session")
 def save_tiny_bundle() -> Callable[..., Path]:
-    """Writes an untrained policy for pick_place on the panda that moves about its home pose."""
+    """Writes an untrained policy for a task on the panda that moves about its home pose."""
     from praxon.policies.build import build_policy
     from praxon.policies.bundle import save_bundle
     from praxon.sim.factory import make_simulation
     from praxon.targets import load_option
 
-    simulation = make_simulation("pick_place")
-    home = np.array(simulation.scene.robot.home)
-
-    def save(path: Path, change: Callable[[PolicyContract], PolicyContract] = lambda contract: contract) -> Path:
+    def save(
+        path: Path,
+        task: str = "pick_place",
+        change: Callable[[PolicyContract], PolicyContract] = lambda contract: contract,
+    ) -> Path:
+        simulation = make_simulation(task)
+        home = np.array(simulation.scene.robot.home)
         config = load_option("policy", "debug") | {"actions": "absolute"}
         policy = build_policy(config, change(simulation.contract))
         statistics = {}
@@ -58,7 +61,7 @@ def swapped_bundle(save_tiny_bundle: Callable[..., Path], tmp_path_factory: pyte
         first, second, *rest = contract.action.names
         return replace(contract, action=replace(contract.action, names=(second, first, *rest)))
 
-    return save_tiny_bundle(tmp_path_factory.mktemp("swapped") / "bundle", swap)
+    return save_tiny_bundle(tmp_path_factory.mktemp("swapped") / "bundle", change=swap)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 from praxon.errors import RobotError
 from praxon.robots.panda import PANDA
 from praxon.ros_nodes.convert import joints_from_message, stamp_from_message
-from praxon.ros_nodes.graph import run_episodes
+from praxon.ros_nodes.graph import RosEpisode, Started, run_episodes
 from praxon.ros_nodes.parent import PARENT_VARIABLE
 
 pytestmark = pytest.mark.ros
@@ -261,3 +261,21 @@ def test_a_graph_does_not_start_in_a_domain_that_is_taken(spy: Any, bundle: Path
         RobotError, match=r"^ROS domain \d+ is in use by other runs of Praxon on this machine; stop one"
     ):
         run_episodes(bundle, "pick_place", "panda", [1], tmp_path)
+
+
+@pytest.mark.usefixtures("free_domain")
+def test_an_episode_runs_through_the_graph_to_its_end(save_tiny_bundle: Any, tmp_path: Path) -> None:
+    """An untrained policy does not reach anything: the episode ends at the time limit of six seconds."""
+    bundle = save_tiny_bundle(tmp_path / "bundle", "reach")
+    started: list[Started] = []
+    finished: list[RosEpisode] = []
+    episodes = run_episodes(bundle, "reach", "panda", [41], tmp_path, finished.append, started=started.append)
+    assert episodes == finished
+    (graph,), (episode,) = started, episodes
+    assert (episode.seed, episode.success, episode.seconds) == (41, False, 6.0)
+    assert 1 <= len(episode.latencies_ms) <= 125
+    assert min(episode.latencies_ms) > 0
+    assert len(episode.inference_ms) >= 1
+    assert set(episode.metrics) == {"max_distance_m", "min_distance_m"}
+    assert set(graph.processes) == {"robot_sim", "policy"}
+    assert not any(Path(f"/proc/{pid}").exists() for pid in graph.processes.values())

@@ -1,14 +1,17 @@
 """The contract of every task that has a config: deterministic, finite, not solved at the start, solved by its expert."""
 
+import os
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from praxon.errors import RobotError
 from praxon.sim.factory import make_simulation
 from praxon.sim.registration import env_id
 from praxon.sim.seeds import Purpose, episode_seeds
-from praxon.targets import options
+from praxon.targets import load_option, options
 
 TASKS = options("task")
 SEEDS = episode_seeds(Purpose.EVALUATE, 123, 8)
@@ -48,6 +51,7 @@ def test_same_seed_same_episode_to_the_bit(simulation):
 def test_stays_finite_and_rewarded_under_random_actions(simulation):
     states = trajectory(simulation, SEEDS[2], random_actions(simulation, 150))
     assert np.isfinite(states).all()
+    assert simulation.robot.now_ns() == 150 * 50_000_000  # MuJoCo restarts a diverged simulation, and its clock
     assert 0 <= simulation.task.reward(simulation.scene) <= 1
 
 
@@ -69,6 +73,15 @@ def test_solved_by_its_expert(simulation):
     expert = simulation.task.expert(simulation.scene, 0.05)
     results = [simulation.run(expert, seed) for seed in SEEDS]
     assert [result.seed for result in results if not result.success] == []
+
+
+def test_a_diverged_simulation_is_an_error_and_not_another_episode(simulation):
+    simulation.safety.reset(simulation.reset(SEEDS[0]))
+    simulation.scene.data.qvel[0] = 1e12
+    with pytest.raises(RobotError, match="diverged"):
+        simulation.robot.wait_until(50_000_000)
+    simulation.safety.reset(simulation.reset(SEEDS[0]))
+    simulation.robot.wait_until(50_000_000)
 
 
 def test_every_body_and_joint_is_named(simulation):
@@ -112,3 +125,10 @@ def test_vectorised_over_processes_equals_one_process():
     finally:
         vector.close()
         single.close()
+
+
+@pytest.mark.skipif("MENAGERIE_ROOT" not in os.environ, reason="MENAGERIE_ROOT names no checkout of MuJoCo Menagerie")
+def test_the_expert_also_solves_it_with_menageries_model():
+    simulation = make_simulation("pick_place", {**load_option("robot", "panda"), "model": "menagerie"})
+    expert = simulation.task.expert(simulation.scene, 0.05)
+    assert all(simulation.run(expert, seed).success for seed in SEEDS[:3])
