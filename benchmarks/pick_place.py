@@ -20,6 +20,8 @@ KEPT = ("seed", "episodes", "successes", "success_rate", "interval_95", "latency
 def main() -> None:
     """Evaluate, print, keep."""
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")
+    if not (demo / "result.json").exists():
+        sys.exit(f"There is no finished demo in '{demo}'; make demo leaves one in runs/demo.")
     seeds = [int(seed) for seed in sys.argv[2:]] or [1, 2, 3]
     evaluations = []
     for seed in seeds:

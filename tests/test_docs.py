@@ -1,0 +1,46 @@
+"""The pages tell the truth: links lead somewhere, every command line in them is accepted, every class they name exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from praxon.cli import verbs
+from praxon.commands._hydra import compose_config
+from praxon.targets import load_target
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+def command_lines():
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.splitlines():
+                if line.startswith("praxon "):
+                    yield pytest.param(line.split("  #")[0], id=f"{page.name}: {line[:50]}")
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_line_is_accepted(line):
+    _, verb, *overrides = shlex.split(line)
+    assert verb in verbs()
+    compose_config(verb, overrides)
+
+
+def test_classes_that_are_named_exist():
+    text = "".join(page.read_text() for page in PAGES)
+    for path in set(re.findall(r"`(praxon(?:\.\w+)+\.[A-Z]\w+)`", text)):
+        load_target(path)
+
+
+def test_nothing_names_the_machine_it_was_written_on():
+    for page in PAGES:
+        assert str(ROOT) not in page.read_text()
