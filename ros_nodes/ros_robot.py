@@ -12,7 +12,6 @@ import praxon.ros_nodes.needs_ros  # noqa: F401  (one sentence where ROS 2 is mi
 # isort: split
 from rclpy.callback_groups import CallbackGroup
 from rclpy.duration import Duration
-from rclpy.subscription import Subscription
 from trajectory_msgs.msg import JointTrajectory
 
 from praxon.contract import Observation, PolicyContract
@@ -34,16 +33,17 @@ class Polled(CallbackGroup):
     """Subscriptions whose messages are taken by whoever needs them, when they are needed, and by no executor.
 
     An executor would spend more time on waking up for two hundred messages a second than the control loop needs for
-    everything else, and every message would wait its turn.
+    everything else, and every message would wait its turn. Their events are not waited for either: Fast DDS wakes a
+    wait for events of a subscription as long as it has unread messages, which here is always.
     """
 
     def can_execute(self, entity: Any) -> bool:
-        """Everything but the subscriptions themselves: their events, such as incompatible quality of service."""
-        return not isinstance(entity, Subscription)
+        """Never."""
+        return False
 
     def beginning_execution(self, entity: Any) -> bool:
-        """As ``can_execute``."""
-        return self.can_execute(entity)
+        """Never."""
+        return False
 
     def ending_execution(self, entity: Any) -> None:
         """Nothing to release."""
@@ -86,7 +86,13 @@ class RosRobot:
         group = Polled()
         self._subscriptions = [
             (
-                node.create_subscription(sharing[0].message_type, topic, _unused, qos.SENSOR, callback_group=group),
+                node.create_subscription(
+                    sharing[0].message_type,
+                    topic,
+                    _unused,
+                    qos.SENSOR,
+                    callback_group=group,
+                ),
                 sharing,
             )
             for topic, sharing in by_topic.items()

@@ -28,7 +28,7 @@ def command_lines():
                     yield pytest.param(line.split("  #")[0], id=f"{page.name}: {line[:50]}")
 
 
-@pytest.mark.parametrize("line", command_lines())
+@pytest.mark.parametrize("line", list(command_lines()))
 def test_every_command_line_is_accepted(line):
     _, verb, *overrides = shlex.split(line)
     assert verb in verbs()
