@@ -44,6 +44,10 @@ class SafetyFilter:
     safety certification for learning-based control", CDC 2018. A step that fails is scaled back towards braking. From a
     start outside, motion may do anything but make it worse.
 
+    *Missed ticks.* A robot that heard nothing for a while has gone on along the rows of the last command, or stands at its
+    only row. The next step starts from the row that it has reached by then, so that a late command is as continuous as
+    one in time.
+
     *Input.* No action, a number that is not finite, or an observation that is too old ends in a hold: brake, then stay.
 
     Args:
@@ -62,7 +66,10 @@ class SafetyFilter:
         self._limits = MotionLimits(spec, period_s)
         self._clearance = Clearance(spec)
         self._max_age_ns = round(max_observation_age_s * 1e9)
+        self._period_ns = round(period_s * 1e9)
         self._state: _State | None = None
+        self._released_ns: int | None = None
+        self._coming: list[_State] = []  # the rows after row 0 of the last command, as states of the reference
 
     def reset(self, positions: np.ndarray) -> None:
         """Start from rest at measured ``positions`` (num_joints,).
@@ -85,6 +92,7 @@ class SafetyFilter:
             )
         motion = Motion.rest(np.clip(positions, lower, upper))
         self._state = _State(motion, None, np.minimum(self._clearance.measure(motion.position), 0.0))
+        self._released_ns, self._coming = None, []
 
     def filter(
         self, actions: np.ndarray | None, observation_stamp_ns: int, now_ns: int, lookahead: int = 0
@@ -110,7 +118,7 @@ class SafetyFilter:
             raise RobotError(
                 f"The safety filter of '{self.spec.name}' has not been told where the robot is; call reset."
             )
-        before, asked, refused = self._state, *self._accepted(actions, observation_stamp_ns, now_ns)
+        before, asked, refused = self._reached(now_ns), *self._accepted(actions, observation_stamp_ns, now_ns)
         causes: tuple[str, ...]
         if asked is None:
             causes, state = (refused,), _State(self._limits.brake(before.motion), None, before.floor)
@@ -118,13 +126,31 @@ class SafetyFilter:
         else:
             causes, state = self._step(before, asked[0])
             deviation = float(np.abs(state.motion.position - asked[0]).max()) if causes else 0.0
-        self._state = state
+        self._state, self._released_ns, self._coming = state, now_ns, []
         if lookahead > 0:
-            positions, velocities = self._preview(before.motion, state, asked, lookahead)
+            self._coming = self._preview(state, asked, lookahead)
+            positions, velocities = self._rows(before.motion, [state, *self._coming])
         else:
             positions, velocities = state.motion.position[None].copy(), state.motion.velocity[None].copy()
         report = SafetyReport(causes, deviation, held=asked is None)
         return SafeCommand(now_ns, self.period_s, positions, velocities, report)
+
+    def _reached(self, now_ns: int) -> _State:
+        """Where the reference is when a command is to be issued at ``now_ns``: row 0 of the last command is due by now.
+
+        A clock that went back, or did not move, advances nothing: nobody knows what the robot made of it, and row 0 is
+        what it was told last. Callers that start over use ``reset``.
+        """
+        assert self._state is not None
+        if self._released_ns is None:
+            return self._state
+        missed = (now_ns - self._released_ns + self._period_ns // 2) // self._period_ns - 1
+        if missed <= 0:
+            return self._state
+        if missed <= len(self._coming):
+            return self._coming[missed - 1]
+        last = self._coming[-1] if self._coming else self._state
+        return _State(Motion.rest(last.motion.position), None, last.floor)
 
     # -- one step ---------------------------------------------------------------------------------
 
@@ -190,16 +216,20 @@ class SafetyFilter:
 
     # -- the preview ------------------------------------------------------------------------------
 
-    def _preview(
-        self, before: Motion, state: _State, asked: np.ndarray | None, lookahead: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and velocities (K, num_joints): the step done, asked rows as far as wanted, and braking to rest."""
-        rows = [state.motion.position]
+    def _preview(self, state: _State, asked: np.ndarray | None, lookahead: int) -> list[_State]:
+        """The states after ``state``: asked rows as far as wanted, then braking until the robot rests."""
+        coming = []
         for row in () if asked is None else asked[1 : lookahead + 1]:
             _, state = self._step(state, row)
-            rows.append(state.motion.position)
-        rows += list(self._limits.brake_path(state.motion)[1:])
-        positions = np.stack(rows)
+            coming.append(state)
+        for position in self._limits.brake_path(state.motion)[1:]:
+            state = _State(state.motion.to(position, self.period_s), None, state.floor)
+            coming.append(state)
+        return coming
+
+    def _rows(self, before: Motion, states: list[_State]) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and velocities (K, num_joints) of successive states."""
+        positions = np.stack([state.motion.position for state in states])
         steps = np.diff(positions, axis=0, prepend=before.position[None]) / self.period_s
         velocities = np.zeros_like(steps)
         velocities[:-1] = (steps[:-1] + steps[1:]) / 2
