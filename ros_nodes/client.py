@@ -24,6 +24,22 @@ TRANSITION_S = 60.0
 """How long a transition may take [s]."""
 CALL_S = 10.0
 """How long any other call may take [s]."""
+REPEAT_S = 2.0
+"""After how long without an answer a call is repeated [s].
+
+DDS discovery is not symmetric: for a moment after a service has appeared to us, it may not know us yet, and the request
+or the answer is lost without a trace.
+"""
+REASON_S = 3.0
+"""How long the sentence may take that says why a transition was refused [s]: it is latched, and comes when discovered."""
+GOALS = {
+    "configure": "inactive",
+    "activate": "active",
+    "deactivate": "inactive",
+    "cleanup": "unconfigured",
+    "shutdown": "finalized",
+}
+"""Where each transition leads."""
 
 
 class NodeClient:
@@ -86,12 +102,28 @@ class NodeClient:
         """
         request = ChangeState.Request()
         request.transition.label = transition
+        before = self.state()
         with self._news:
             self._received.pop("status", None)
-        if self._call(self._change_state, request, transition, timeout_s).success:
+        self._wait_until_offered(self._change_state, transition)
+        deadline_s = time.monotonic() + timeout_s
+        call = _Call(self._change_state, request)
+        while not self._answered(call, REPEAT_S):
+            if time.monotonic() > deadline_s:
+                raise RobotError(f"Node '{self.name}' did not answer '{transition}' within {timeout_s:g} s.")
+            state = _Call(self._get_state, GetState.Request())
+            if not self._answered(state, REPEAT_S) or call.done.is_set():
+                continue  # the node answers nothing while it is at it
+            now = state.answer().current_state.label
+            if now == GOALS[transition]:
+                return  # only the answer was lost
+            self.require_no_failure()
+            if now == before:
+                call = _Call(self._change_state, request)  # it was never heard
+        if call.answer().success:
             return
         try:
-            status = self.wait_for("status", lambda value: bool(value["error"]), 1.0)
+            status = self.wait_for("status", lambda value: bool(value["error"]), REASON_S)
         except RobotError:
             raise RobotError(
                 f"Node '{self.name}' refused to {transition}; it is {self.state()}, from where that may not be possible."
@@ -120,19 +152,46 @@ class NodeClient:
             self._node.destroy_client(client)
 
     def _call(self, client: Any, request: Any, what: str, timeout_s: float) -> Any:
+        """The answer to a request that may be repeated without harm."""
+        self._wait_until_offered(client, what)
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            call = _Call(client, request)
+            if self._answered(call, REPEAT_S):
+                return call.answer()
+            call.forget()
+        raise RobotError(f"Node '{self.name}' did not answer '{what}' within {timeout_s:g} s.")
+
+    def _wait_until_offered(self, client: Any, what: str) -> None:
         deadline_s = time.monotonic() + START_S
         while not client.service_is_ready():
             self._check()
             if time.monotonic() > deadline_s:
                 raise RobotError(f"Node '{self.name}' offers no '{what}' within {START_S:g} s; is it running?")
             time.sleep(0.01)
-        done = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
+
+    def _answered(self, call: "_Call", timeout_s: float) -> bool:
         deadline_s = time.monotonic() + timeout_s
-        while not done.wait(0.1):
+        while not call.done.wait(0.05):
             self._check()
             if time.monotonic() > deadline_s:
-                client.remove_pending_request(future)
-                raise RobotError(f"Node '{self.name}' did not answer '{what}' within {timeout_s:g} s.")
-        return future.result()
+                return False
+        return True
+
+
+class _Call:
+    """One request on its way."""
+
+    def __init__(self, client: Any, request: Any) -> None:
+        self.done = threading.Event()
+        self._client = client
+        self._future = client.call_async(request)
+        self._future.add_done_callback(lambda _: self.done.set())
+
+    def answer(self) -> Any:
+        """What came back; only once ``done``."""
+        return self._future.result()
+
+    def forget(self) -> None:
+        """Expect nothing any more."""
+        self._client.remove_pending_request(self._future)

@@ -125,7 +125,33 @@ def test_a_deactivation_that_fails_leaves_nothing_open(machine: Machine, client:
     assert client.state() == "unconfigured"
 
 
-def test_an_impossible_transition_says_where_the_node_is(client: NodeClient) -> None:
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_a_request_or_an_answer_that_is_lost_does_no_harm(
+    machine: Machine, client: NodeClient, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rclpy.task import Future
+
+    monkeypatch.setattr("praxon.ros_nodes.client.REPEAT_S", 0.2)
+    send = client._change_state.call_async
+    sent: list[Any] = []
+
+    def lossy(request: Any) -> Any:
+        sent.append(request)
+        if len(sent) > 1:
+            return send(request)
+        if lost == "answer":
+            send(request)
+        return Future()
+
+    monkeypatch.setattr(client._change_state, "call_async", lossy)
+    client.change_state("configure")
+    assert client.state() == "inactive"
+    assert machine.calls == ["configure"]
+    assert len(sent) == (2 if lost == "request" else 1)
+
+
+def test_an_impossible_transition_says_where_the_node_is(client: NodeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("praxon.ros_nodes.client.REASON_S", 0.1)
     with pytest.raises(RobotError, match=r"^Node 'machine' refused to activate; it is unconfigured, from where"):
         client.change_state("activate")
 
