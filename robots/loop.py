@@ -60,14 +60,18 @@ class ControlLoop:
     def tick(self) -> Tick:
         """One control step; returns when the next one is due.
 
-        A missed deadline is counted and skipped to the next tick of the grid; the command then runs on into its
-        preview, which ends at rest.
+        A missed deadline is counted and skipped to the next tick of the grid; the robot meanwhile runs on into the
+        preview of its last command, which ends at rest. Where deciding took that long, the new command is issued for
+        the tick that has begun by then, and asked rows that were meant for earlier ones are dropped, all but the last.
         """
-        now_ns = self.robot.now_ns()
+        self._skip_missed()
         observation = self.robot.observe()
         actions = None if observation is None else self.agent.act(observation)
-        stamp_ns = now_ns if observation is None else observation.stamp_ns
-        command = self.safety.filter(actions, stamp_ns, now_ns, self.robot.lookahead)
+        spent = self._skip_missed()
+        if actions is not None:
+            actions = actions[min(spent, len(actions) - 1) :]
+        stamp_ns = self._deadline_ns if observation is None else observation.stamp_ns
+        command = self.safety.filter(actions, stamp_ns, self._deadline_ns, self.robot.lookahead)
         self.robot.command(command)
         tick = Tick(self._index, observation, None if actions is None else actions[0], command)
         for notify in self.subscribers:
@@ -75,6 +79,13 @@ class ControlLoop:
         self._index += 1
         self._wait()
         return tick
+
+    def _skip_missed(self) -> int:
+        """Go on to the tick of the grid that has begun last; how many were missed."""
+        missed = max(0, (self.robot.now_ns() - self._deadline_ns) // self.period_ns)
+        self.overruns += missed
+        self._deadline_ns += missed * self.period_ns
+        return missed
 
     def _wait(self) -> None:
         self._deadline_ns += self.period_ns

@@ -20,7 +20,7 @@ _SHARES = np.arange(1, 9)[:, None] / 8
 
 
 class _State(NamedTuple):
-    """All the filter remembers.
+    """The reference after a row, and what the next row depends on besides.
 
     ``asked`` is the last asked row inside the position limits, None when there was none or it was refused. ``floor``
     (2,) [m] is the margin below which no motion may go: zero, or less while the robot is on its way in from outside.
@@ -29,6 +29,30 @@ class _State(NamedTuple):
     motion: Motion
     asked: np.ndarray | None
     floor: np.ndarray
+
+
+class _Released(NamedTuple):
+    """The last command: when it was issued, the state ``before`` its row 0, those of its rows, and how it brakes.
+
+    ``states`` belong to row 0 and the preview; ``braking`` (num_rows, num_joints) are the positions of the rows after.
+    """
+
+    stamp_ns: int
+    before: _State
+    states: tuple[_State, ...]
+    braking: np.ndarray
+
+    def reached(self, ticks: int, period_s: float) -> _State:
+        """The state of a robot that has followed this command for ``ticks`` periods; it rests where the rows end."""
+        if ticks == 0:
+            return self.before
+        if ticks <= len(self.states):
+            return self.states[ticks - 1]
+        motion, floor = self.states[-1].motion, self.states[-1].floor
+        steps = ticks - len(self.states)
+        for position in self.braking[:steps]:
+            motion = motion.to(position, period_s)
+        return _State(motion if steps <= len(self.braking) else Motion.rest(motion.position), None, floor)
 
 
 class SafetyFilter:
@@ -44,15 +68,15 @@ class SafetyFilter:
     safety certification for learning-based control", CDC 2018. A step that fails is scaled back towards braking. From a
     start outside, motion may do anything but make it worse.
 
-    *Missed ticks.* A robot that heard nothing for a while has gone on along the rows of the last command, or stands at its
-    only row. The next step starts from the row that it has reached by then, so that a late command is as continuous as
-    one in time.
+    *Missed ticks.* A robot that hears nothing goes on along the rows of its last command and rests where they end. The
+    next command starts from the row it has reached by then, so that it is as continuous as one that is in time.
 
-    *Input.* No action, a number that is not finite, or an observation that is too old ends in a hold: brake, then stay.
+    *Input.* No action, a number that is not finite, an observation that is too old or a clock that went back ends in a
+    hold: brake, then stay.
 
     Args:
         spec: the robot.
-        period_s: time between calls of ``filter`` [s].
+        period_s: time between the rows of a command, and between calls of ``filter`` where no tick is missed [s].
         max_observation_age_s: an action is refused if its observation is older, or further in the future [s].
 
     Raises:
@@ -67,9 +91,8 @@ class SafetyFilter:
         self._clearance = Clearance(spec)
         self._max_age_ns = round(max_observation_age_s * 1e9)
         self._period_ns = round(period_s * 1e9)
-        self._state: _State | None = None
-        self._released_ns: int | None = None
-        self._coming: list[_State] = []  # the rows after row 0 of the last command, as states of the reference
+        self._start: _State | None = None
+        self._released: _Released | None = None
 
     def reset(self, positions: np.ndarray) -> None:
         """Start from rest at measured ``positions`` (num_joints,).
@@ -91,8 +114,8 @@ class SafetyFilter:
                 f"filter starts between {lower[index]:g} and {upper[index]:g}."
             )
         motion = Motion.rest(np.clip(positions, lower, upper))
-        self._state = _State(motion, None, np.minimum(self._clearance.measure(motion.position), 0.0))
-        self._released_ns, self._coming = None, []
+        self._start = _State(motion, None, np.minimum(self._clearance.measure(motion.position), 0.0))
+        self._released = None
 
     def filter(
         self, actions: np.ndarray | None, observation_stamp_ns: int, now_ns: int, lookahead: int = 0
@@ -103,22 +126,24 @@ class SafetyFilter:
             actions: (K, num_joints) asked positions in the order of the RobotSpec [rad or m]; row 0 is for this tick,
                 further rows are a preview. None when the agent has nothing to say.
             observation_stamp_ns: stamp of the observation they are based on [ns].
-            now_ns: present time on the same clock [ns].
+            now_ns: tick on the same clock for which the command is issued, its stamp [ns]. The whole periods since the
+                last command, rounded, say how far the robot has come along it. Zero: this command takes the place of
+                the last. Less: the clock went back; so it does, and the action is refused.
             lookahead: rows of preview wanted after row 0. With 0 the command is row 0 alone and its velocity that of
                 the step. Otherwise braking rows follow the preview until the robot rests, and velocities are those of
                 a smooth curve through the positions: the mean of the steps before and after a row, zero at the last.
 
         Returns:
-            Row 0 is remembered as done; the preview is not.
+            The command, whose rows are remembered as what the robot does until the next.
 
         Raises:
             RobotError: ``reset`` was not called, or ``actions`` has another shape.
         """
-        if self._state is None:
-            raise RobotError(
-                f"The safety filter of '{self.spec.name}' has not been told where the robot is; call reset."
-            )
-        before, asked, refused = self._reached(now_ns), *self._accepted(actions, observation_stamp_ns, now_ns)
+        ticks = self._ticks_since_released(now_ns)
+        before = self._reached(max(ticks, 0))
+        asked, refused = self._accepted(actions, observation_stamp_ns, now_ns)
+        if ticks < 0:
+            asked, refused = None, refused or "clock_back"
         causes: tuple[str, ...]
         if asked is None:
             causes, state = (refused,), _State(self._limits.brake(before.motion), None, before.floor)
@@ -126,31 +151,31 @@ class SafetyFilter:
         else:
             causes, state = self._step(before, asked[0])
             deviation = float(np.abs(state.motion.position - asked[0]).max()) if causes else 0.0
-        self._state, self._released_ns, self._coming = state, now_ns, []
         if lookahead > 0:
-            self._coming = self._preview(state, asked, lookahead)
-            positions, velocities = self._rows(before.motion, [state, *self._coming])
+            states, braking = self._preview(state, asked, lookahead)
+            positions, velocities = self._rows(before.motion, states, braking)
         else:
+            states, braking = (state,), state.motion.position[:0]
             positions, velocities = state.motion.position[None].copy(), state.motion.velocity[None].copy()
+        self._released = _Released(now_ns, before, states, braking)
         report = SafetyReport(causes, deviation, held=asked is None)
         return SafeCommand(now_ns, self.period_s, positions, velocities, report)
 
-    def _reached(self, now_ns: int) -> _State:
-        """Where the reference is when a command is to be issued at ``now_ns``: row 0 of the last command is due by now.
+    def _ticks_since_released(self, now_ns: int) -> int:
+        """Periods since the last command, to the nearest: real clocks jitter around the grid."""
+        if self._released is None:
+            return 0
+        return (now_ns - self._released.stamp_ns + self._period_ns // 2) // self._period_ns
 
-        A clock that went back, or did not move, advances nothing: nobody knows what the robot made of it, and row 0 is
-        what it was told last. Callers that start over use ``reset``.
-        """
-        assert self._state is not None
-        if self._released_ns is None:
-            return self._state
-        missed = (now_ns - self._released_ns + self._period_ns // 2) // self._period_ns - 1
-        if missed <= 0:
-            return self._state
-        if missed <= len(self._coming):
-            return self._coming[missed - 1]
-        last = self._coming[-1] if self._coming else self._state
-        return _State(Motion.rest(last.motion.position), None, last.floor)
+    def _reached(self, ticks: int) -> _State:
+        """Where the reference is so many periods after the last command."""
+        if self._released is not None:
+            return self._released.reached(ticks, self.period_s)
+        if self._start is None:
+            raise RobotError(
+                f"The safety filter of '{self.spec.name}' has not been told where the robot is; call reset."
+            )
+        return self._start
 
     # -- one step ---------------------------------------------------------------------------------
 
@@ -216,20 +241,19 @@ class SafetyFilter:
 
     # -- the preview ------------------------------------------------------------------------------
 
-    def _preview(self, state: _State, asked: np.ndarray | None, lookahead: int) -> list[_State]:
-        """The states after ``state``: asked rows as far as wanted, then braking until the robot rests."""
-        coming = []
+    def _preview(
+        self, state: _State, asked: np.ndarray | None, lookahead: int
+    ) -> tuple[tuple[_State, ...], np.ndarray]:
+        """``state`` and those of the asked rows as far as wanted; then positions (num_rows, num_joints) up to rest."""
+        states = [state]
         for row in () if asked is None else asked[1 : lookahead + 1]:
             _, state = self._step(state, row)
-            coming.append(state)
-        for position in self._limits.brake_path(state.motion)[1:]:
-            state = _State(state.motion.to(position, self.period_s), None, state.floor)
-            coming.append(state)
-        return coming
+            states.append(state)
+        return tuple(states), self._limits.brake_path(state.motion)[1:]
 
-    def _rows(self, before: Motion, states: list[_State]) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and velocities (K, num_joints) of successive states."""
-        positions = np.stack([state.motion.position for state in states])
+    def _rows(self, before: Motion, states: tuple[_State, ...], braking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and velocities (K, num_joints) of a command."""
+        positions = np.concatenate([np.stack([state.motion.position for state in states]), braking])
         steps = np.diff(positions, axis=0, prepend=before.position[None]) / self.period_s
         velocities = np.zeros_like(steps)
         velocities[:-1] = (steps[:-1] + steps[1:]) / 2

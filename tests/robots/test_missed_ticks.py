@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
+from praxon.contract import Observation
+from praxon.robots.base import SafeCommand
+from praxon.robots.loop import ControlLoop
 from praxon.robots.panda import PANDA
 from praxon.robots.safety import SafetyFilter
 
 HOME = np.array(PANDA.home)
 LIMITS = {name: PANDA.limit(name) for name in ("velocity", "acceleration", "jerk", "lower", "upper")}
 SLACK = 1 + 1e-6
+TICK_NS = 50_000_000
 
 
 def swing(t):
@@ -71,15 +75,78 @@ def test_with_one_row_the_robot_stands_at_it():
     assert (np.abs(acceleration) <= LIMITS["acceleration"] * SLACK).all()
 
 
-def test_a_second_call_for_the_same_tick_or_a_clock_that_goes_back_advances_nothing():
-    def rows(times_ns):
-        safety = SafetyFilter(PANDA, 0.05, 10.0)
-        safety.reset(HOME)
-        return [safety.filter(swing(0.05 * i)[None], now, now, 3).positions[0] for i, now in enumerate(times_ns)]
+def moving(lookahead=3):
+    """A filter in motion, called in time for ticks 0 to 9 of 20 Hz, and the asked rows of a tick."""
 
-    in_time = rows([0, 50_000_000, 100_000_000, 150_000_000])
-    for strange in ([0, 50_000_000, 50_000_000, 100_000_000], [0, 50_000_000, 20_000_000, 70_000_000]):
-        assert np.array_equal(rows(strange), in_time)
+    def asked(tick):
+        return np.stack([swing((tick + i) * 0.05) for i in range(lookahead + 1)])
+
+    safety = SafetyFilter(PANDA, 0.05, 0.2)
+    safety.reset(swing(-0.05))
+    for tick in range(10):
+        safety.filter(asked(tick), tick * TICK_NS, tick * TICK_NS, lookahead)
+    return safety, asked
+
+
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_a_second_call_for_the_same_tick_takes_the_place_of_the_first(lookahead):
+    safety, asked = moving(lookahead)
+    first = safety.filter(asked(10), 10 * TICK_NS, 10 * TICK_NS, lookahead)
+    for early_ns in (0, 1_000_000, -1_000_000):
+        again = safety.filter(asked(10), 10 * TICK_NS, 10 * TICK_NS - early_ns, lookahead)
+        assert (again.positions == first.positions).all()
+    safety.filter(None, 10 * TICK_NS, 10 * TICK_NS, lookahead)
+    back = safety.filter(asked(10), 10 * TICK_NS, 10 * TICK_NS, lookahead)
+    assert (back.positions == first.positions).all()
+
+
+def test_a_tick_that_is_heard_late_and_the_next_in_time_stay_on_the_grid():
+    # Rounded, the late one counts as the next, and the next takes its place.
+    in_time, asked = moving()
+    late, _ = moving()
+    in_time.filter(asked(10), 10 * TICK_NS, 10 * TICK_NS, 3)
+    expected = in_time.filter(asked(11), 11 * TICK_NS, 11 * TICK_NS, 3)
+    late.filter(asked(10), round(10.6 * TICK_NS), round(10.6 * TICK_NS), 3)
+    np.testing.assert_allclose(
+        late.filter(asked(11), 11 * TICK_NS, 11 * TICK_NS, 3).positions[0], expected.positions[0], atol=1e-12
+    )
+
+
+def test_a_clock_that_goes_back_ends_in_a_hold_and_the_motion_goes_on_from_there():
+    safety, asked = moving()
+    safety.filter(asked(10), 10 * TICK_NS, 10 * TICK_NS, 3)
+    path = [swing(tick * 0.05) for tick in range(4, 10)]  # nobody knows how much of tick 10 there was
+    for i in range(60):
+        now_ns = (i - 10_000) * TICK_NS
+        command = safety.filter(asked(11 + i), now_ns, now_ns, 3)
+        assert command.report.held == (i == 0)
+        assert command.report.causes == ("clock_back",) or i > 0
+        path.append(command.positions[0])
+    within_limits(np.stack(path), 0.05)
+    np.testing.assert_allclose(path[-1], swing(70 * 0.05), atol=1e-9)
+
+
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_after_a_clock_that_goes_far_ahead_it_starts_from_rest_at_the_last_row(lookahead):
+    safety, asked = moving(lookahead)
+    last = safety.filter(asked(10), 10 * TICK_NS, 10 * TICK_NS, lookahead).positions[-1]
+    now_ns = 10**18
+    path = [last] * 3
+    for i in range(60):
+        path.append(safety.filter(asked(i), now_ns + i * TICK_NS, now_ns + i * TICK_NS, lookahead).positions[0])
+    within_limits(np.stack(path), 0.05)
+    np.testing.assert_allclose(path[-1], swing(59 * 0.05), atol=1e-9)
+
+
+def test_the_report_of_a_late_command_is_that_of_one_in_time():
+    in_time, asked = moving()
+    late, _ = moving()
+    for tick in (10, 11):
+        in_time.filter(asked(tick), tick * TICK_NS, tick * TICK_NS, 3)
+    expected = in_time.filter(asked(12), 12 * TICK_NS, 12 * TICK_NS, 3)
+    command = late.filter(asked(12), 12 * TICK_NS, 12 * TICK_NS, 3)
+    assert (command.positions == expected.positions).all()
+    assert command.report == expected.report
 
 
 def test_jitter_below_half_a_period_changes_nothing():
@@ -92,3 +159,90 @@ def test_jitter_below_half_a_period_changes_nothing():
 
     for straight, shaken in zip(run(0), run(12_000_000), strict=True):
         assert np.array_equal(straight, shaken)
+
+
+class FollowingRobot:
+    """Passes the rows of its last command at their times; a new one replaces the older from its stamp on."""
+
+    spec, lookahead = PANDA, 3
+
+    def __init__(self, period_ns):
+        self.period_ns, self.time_ns, self.reached = period_ns, 0, {}
+
+    def now_ns(self) -> int:
+        return self.time_ns
+
+    def observe(self) -> Observation:
+        return Observation(self.time_ns, {"observation.state": HOME.astype(np.float32)})
+
+    def command(self, command: SafeCommand) -> None:
+        assert command.stamp_ns % self.period_ns == 0
+        tick = command.stamp_ns // self.period_ns
+        # What has passed has passed: a row for the past is not followed.
+        assert self.time_ns < command.stamp_ns + self.period_ns
+        self.reached = {at: row for at, row in self.reached.items() if at <= tick}
+        self.reached |= {tick + 1 + i: row for i, row in enumerate(command.positions)}
+
+    def wait_until(self, deadline_ns: int) -> None:
+        self.time_ns = max(self.time_ns, deadline_ns) + int(self.oversleep() * self.period_ns)
+
+    def path(self) -> np.ndarray:
+        """Where it was at every tick of the grid from -2 on."""
+        rows = [swing(0.0)] * 3
+        for tick in range(1, max(self.reached) + 1):
+            rows.append(self.reached.get(tick, rows[-1]))
+        return np.stack(rows)
+
+
+class SlowSwing:
+    """Swings by the time of the observation, and now and then thinks for longer than a period."""
+
+    def __init__(self, robot, think):
+        self.robot, self.think = robot, think
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def act(self, observation: Observation) -> np.ndarray:
+        tick = round(observation.stamp_ns / self.robot.period_ns)
+        self.robot.time_ns += int(self.think() * self.robot.period_ns)
+        return np.stack([swing((tick + 1 + i) * self.robot.period_ns * 1e-9) for i in range(4)])
+
+
+@pytest.mark.parametrize("period_s", [0.05, 0.01, 0.002])
+@pytest.mark.parametrize("late", ["thinking", "waking"])
+def test_a_loop_that_is_late_keeps_the_grid_and_the_limits(period_s, late):
+    random = np.random.default_rng(3)
+    robot = FollowingRobot(round(period_s * 1e9))
+    settled = 0
+
+    def delay(kind):
+        if kind != late or settled:
+            return random.uniform(0, 0.4)
+        return random.choice([0.1, 0.3, 0.8, 1.4, 2.6, 3.2, 5.7, 20.4], p=[0.3, 0.2, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05])
+
+    robot.oversleep = lambda: delay("waking")
+    loop = ControlLoop(robot, SlowSwing(robot, lambda: delay("thinking")), SafetyFilter(PANDA, period_s, 2.0))
+    loop.reset(swing(0.0), seed=0)
+    num = 100
+    for _ in range(num):
+        tick = loop.tick()
+    assert loop.overruns > 50
+    settled = 1
+    for _ in range(round(1.5 / period_s)):
+        tick = loop.tick()
+    within_limits(robot.path(), period_s)
+    np.testing.assert_allclose(tick.command.positions[0], tick.action, atol=1e-9)
+
+
+def test_rows_that_thinking_has_used_up_are_dropped():
+    robot = FollowingRobot(TICK_NS)
+    robot.oversleep = lambda: 0.0
+    delays = iter([0.5, 2.4, 0.0, 9.5, 0.0])
+    loop = ControlLoop(robot, SlowSwing(robot, lambda: next(delays)), SafetyFilter(PANDA, 0.05, 2.0))
+    loop.reset(swing(0.0), seed=0)
+    ticks = [loop.tick() for _ in range(5)]
+    assert [tick.command.stamp_ns // TICK_NS for tick in ticks] == [0, 3, 4, 14, 15]
+    meant = [1, 4, 5, 9, 16]  # four rows are all there were from tick 5 on
+    assert all((tick.action == swing(at * 0.05)).all() for tick, at in zip(ticks, meant, strict=True))
+    assert loop.overruns == 2 + 9

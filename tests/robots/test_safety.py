@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from praxon.errors import RobotError
+from praxon.robots.base import SafeCommand
 from praxon.robots.panda import PANDA
 from praxon.robots.safety import TOLERANCE_M, SafetyFilter
 from praxon.robots.spec import RobotSpec, Workspace
@@ -21,11 +22,22 @@ EASY = replace(PANDA, workspace=Workspace((-9.0, -9.0, -9.0), (9.0, 9.0, 9.0)), 
 """The Panda with nothing to run into: motion limits are all that acts."""
 
 
-def run(safety: SafetyFilter, start: np.ndarray, actions: list[np.ndarray | None], lookahead: int = 0) -> np.ndarray:
+class Ticking(SafetyFilter):
+    """Called once a period."""
+
+    now_ns = 0
+
+    def step(self, actions: np.ndarray | None, lookahead: int = 0, age_ns: int = 0) -> SafeCommand:
+        command = self.filter(actions, self.now_ns - age_ns, self.now_ns, lookahead)
+        self.now_ns += round(self.period_s * 1e9)
+        return command
+
+
+def run(safety: Ticking, start: np.ndarray, actions: list[np.ndarray | None], lookahead: int = 0) -> np.ndarray:
     """Row 0 of every command, (len(actions), num_joints)."""
     safety.reset(start)
     rows = [None if action is None else action[None] for action in actions]
-    return np.array([safety.filter(row, 0, 0, lookahead).positions[0] for row in rows])
+    return np.array([safety.step(row, lookahead).positions[0] for row in rows])
 
 
 def assert_inside(spec: RobotSpec, period_s: float, start: np.ndarray, positions: np.ndarray) -> None:
@@ -111,22 +123,22 @@ class Reference:
 def test_limits_hold_whatever_is_asked(seed, period_s):
     actions = list(hostile(np.random.default_rng(seed), 150))
     with np.errstate(all="raise", under="ignore"):
-        assert_inside(EASY, period_s, HOME, run(SafetyFilter(EASY, period_s, 0.2), HOME, actions))
+        assert_inside(EASY, period_s, HOME, run(Ticking(EASY, period_s, 0.2), HOME, actions))
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), period_s=st.sampled_from(PERIODS))
 def test_what_came_out_passes_unchanged(seed, period_s):
-    released = run(SafetyFilter(EASY, period_s, 0.2), HOME, list(hostile(np.random.default_rng(seed), 100)))
-    assert (run(SafetyFilter(EASY, period_s, 0.2), HOME, list(released)) == released).all()
+    released = run(Ticking(EASY, period_s, 0.2), HOME, list(hostile(np.random.default_rng(seed), 100)))
+    assert (run(Ticking(EASY, period_s, 0.2), HOME, list(released)) == released).all()
 
 
 @pytest.mark.parametrize("period_s", PERIODS)
 def test_a_motion_inside_the_limits_is_unchanged_to_the_bit(period_s):
-    safety = SafetyFilter(PANDA, period_s, 0.2)
+    safety = Ticking(PANDA, period_s, 0.2)
     safety.reset(HOME)
     for action in smooth(period_s, 200):
-        command = safety.filter(action[None], 0, 0)
+        command = safety.step(action[None])
         assert (command.positions == action).all()
         assert command.report.causes == ()
         assert command.report.deviation == 0
@@ -135,11 +147,11 @@ def test_a_motion_inside_the_limits_is_unchanged_to_the_bit(period_s):
 
 def test_causes_name_the_limit():
     def causes(joint: int, change: float, period_s: float = 0.05) -> tuple[str, ...]:
-        safety = SafetyFilter(EASY, period_s, 0.2)
+        safety = Ticking(EASY, period_s, 0.2)
         safety.reset(HOME)
         asked = HOME.copy()
         asked[joint] += change
-        report = safety.filter(asked[None], 0, 0).report
+        report = safety.step(asked[None]).report
         assert report.deviation > 0
         return report.causes
 
@@ -155,38 +167,38 @@ def test_causes_name_the_limit():
 
 
 @pytest.mark.parametrize(
-    ("actions", "stamp_ns", "cause"),
+    ("actions", "age_ns", "cause"),
     [
         (None, 0, "no_action"),
         (np.full((1, 8), np.nan), 0, "nonfinite"),
         (np.stack([HOME, np.full(8, np.inf)]), 0, "nonfinite"),
-        (HOME[None], -200_000_001, "stale_observation"),
         (HOME[None], 200_000_001, "stale_observation"),
+        (HOME[None], -200_000_001, "stale_observation"),
     ],
 )
-def test_refused_input_ends_in_a_hold_and_is_left_without_a_jump(actions, stamp_ns, cause):
+def test_refused_input_ends_in_a_hold_and_is_left_without_a_jump(actions, age_ns, cause):
     period_s, moving = 0.05, smooth(0.05, 20)
-    safety = SafetyFilter(PANDA, period_s, 0.2)
+    safety = Ticking(PANDA, period_s, 0.2)
     rows = list(run(safety, HOME, moving))
-    held = [safety.filter(actions, stamp_ns, 0) for _ in range(10)]
+    held = [safety.step(actions, age_ns=age_ns) for _ in range(10)]
     assert all(command.report.held and command.report.causes == (cause,) for command in held)
     rows += [command.positions[0] for command in held]
     assert (rows[-1] == rows[-2]).all()
-    rows += [safety.filter(HOME[None], 0, 0).positions[0] for _ in range(40)]
+    rows += [safety.step(HOME[None]).positions[0] for _ in range(40)]
     assert_inside(PANDA, period_s, HOME, np.array(rows))
     assert (rows[-1] == HOME).all()
 
 
 def test_an_observation_of_the_allowed_age_is_fresh():
-    safety = SafetyFilter(PANDA, 0.05, 0.2)
+    safety = Ticking(PANDA, 0.05, 0.2)
     safety.reset(HOME)
-    assert not safety.filter(HOME[None], 0, 200_000_000).report.held
+    assert not safety.step(HOME[None], age_ns=200_000_000).report.held
 
 
 def test_wrong_use_is_refused_with_a_sentence():
-    safety = SafetyFilter(PANDA, 0.05, 0.2)
+    safety = Ticking(PANDA, 0.05, 0.2)
     with pytest.raises(RobotError, match="reset"):
-        safety.filter(HOME[None], 0, 0)
+        safety.step(HOME[None])
     with pytest.raises(RobotError, match=r"shape \(7,\)"):
         safety.reset(HOME[:7])
     with pytest.raises(RobotError, match=r"'panda_joint2' .* is at 2;.*-1.7628 and 1.7628"):
@@ -196,13 +208,13 @@ def test_wrong_use_is_refused_with_a_sentence():
     safety.reset(HOME)
     for wrong in (HOME, HOME[None, :7], np.zeros((0, 8))):
         with pytest.raises(RobotError, match="shape"):
-            safety.filter(wrong, 0, 0)
+            safety.step(wrong)
 
 
 def test_a_start_outside_by_a_hair_is_clamped():
-    safety = SafetyFilter(PANDA, 0.05, 0.2)
+    safety = Ticking(PANDA, 0.05, 0.2)
     safety.reset(np.append(HOME[:7], 0.0403))
-    assert safety.filter(None, 0, 0).positions[0, 7] == 0.04
+    assert safety.step(None).positions[0, 7] == 0.04
 
 
 # -- the preview ------------------------------------------------------------------------------------
@@ -212,12 +224,12 @@ def test_a_start_outside_by_a_hair_is_clamped():
 @given(seed=st.integers(0, 2**32 - 1), period_s=st.sampled_from((0.05, 0.01)))
 def test_a_preview_stays_inside_and_ends_at_rest(seed, period_s):
     random = np.random.default_rng(seed)
-    safety = SafetyFilter(PANDA, period_s, 0.2)
+    safety = Ticking(PANDA, period_s, 0.2)
     safety.reset(HOME)
     done: list[np.ndarray] = []
     for action in hostile(random, 25):
         rows = None if action is None else np.stack([action, *random.uniform(LOWER, UPPER, (5, 8))])
-        command = safety.filter(rows, 0, 0, lookahead=4)
+        command = safety.step(rows, lookahead=4)
         assert_inside(PANDA, period_s, HOME, np.array(done + list(command.positions)))
         assert (command.velocities[-1] == 0).all()
         assert len(command.positions) == 1 or (command.positions[-1] == command.positions[-2]).all()
@@ -227,21 +239,21 @@ def test_a_preview_stays_inside_and_ends_at_rest(seed, period_s):
 
 def test_a_preview_is_not_remembered():
     actions = list(hostile(np.random.default_rng(3), 60))
-    without = run(SafetyFilter(PANDA, 0.05, 0.2), HOME, actions)
-    assert (run(SafetyFilter(PANDA, 0.05, 0.2), HOME, actions, lookahead=3) == without).all()
+    without = run(Ticking(PANDA, 0.05, 0.2), HOME, actions)
+    assert (run(Ticking(PANDA, 0.05, 0.2), HOME, actions, lookahead=3) == without).all()
 
 
 def test_preview_rows_are_the_actions_and_then_what_a_hold_does():
-    safety, actions = SafetyFilter(PANDA, 0.05, 0.2), smooth(0.05, 24)
+    safety, actions = Ticking(PANDA, 0.05, 0.2), smooth(0.05, 24)
     run(safety, HOME, actions[:20])
-    command = safety.filter(np.array(actions[20:]), 0, 0, lookahead=2)
+    command = safety.step(np.array(actions[20:]), lookahead=2)
     assert (command.positions[:3] == np.array(actions[20:23])).all()
     expected = np.diff(np.array(actions[19:23]), axis=0) / 0.05
     np.testing.assert_allclose(command.velocities[:2], (expected[:-1] + expected[1:]) / 2, atol=1e-12)
     for action in actions[21:23]:
-        safety.filter(action[None], 0, 0)
+        safety.step(action[None])
     for row in command.positions[3:]:
-        np.testing.assert_allclose(safety.filter(None, 0, 0).positions[0], row, atol=1e-9)
+        np.testing.assert_allclose(safety.step(None).positions[0], row, atol=1e-9)
 
 
 # -- workspace and self-distance ----------------------------------------------------------------------
@@ -251,7 +263,7 @@ def test_preview_rows_are_the_actions_and_then_what_a_hold_does():
 @given(seed=st.integers(0, 2**32 - 1), period_s=st.sampled_from(PERIODS))
 def test_the_tool_never_leaves_and_bodies_never_meet(seed, period_s):
     reference, random = Reference(PANDA), np.random.default_rng(seed)
-    released = run(SafetyFilter(PANDA, period_s, 0.2), HOME, list(hostile(random, 120)))
+    released = run(Ticking(PANDA, period_s, 0.2), HOME, list(hostile(random, 120)))
     assert_inside(PANDA, period_s, HOME, released)
     assert min(min(reference.at(row)) for row in released) >= -TOLERANCE_M - 1e-6
 
@@ -261,13 +273,13 @@ def test_a_wall_is_approached_and_not_passed(joint, target):
     reference, asked = Reference(PANDA), HOME.copy()
     asked[joint] = target
     assert reference.at(asked)[0] < 0
-    safety = SafetyFilter(PANDA, 0.05, 0.2)
+    safety = Ticking(PANDA, 0.05, 0.2)
     released = run(safety, HOME, [asked] * 60)
     inside = [reference.at(row)[0] for row in released]
     assert min(inside) >= -TOLERANCE_M
     assert inside[-1] <= 0.01
-    assert safety.filter(asked[None], 0, 0).report.causes[-1] == "workspace"
-    back = [safety.filter(HOME[None], 0, 0).positions[0] for _ in range(60)]
+    assert safety.step(asked[None]).report.causes[-1] == "workspace"
+    back = [safety.step(HOME[None]).positions[0] for _ in range(60)]
     assert (back[-1] == HOME).all()
 
 
@@ -278,7 +290,7 @@ def test_bodies_keep_their_distance_without_a_workspace(seed):
     reference, random = Reference(spec), np.random.default_rng(seed)
     folded = np.array([0, -1.2, 0, -3.0, 0, 0.0, 0, 0.04])
     actions = [folded + 0.3 * random.standard_normal(8) * (k % 9 == 0) for k in range(40)] + list(hostile(random, 60))
-    released = run(SafetyFilter(spec, 0.05, 0.2), HOME, actions)
+    released = run(Ticking(spec, 0.05, 0.2), HOME, actions)
     assert min(reference.at(row)[1] for row in released) >= -TOLERANCE_M - 1e-6
 
 
@@ -286,9 +298,9 @@ def test_self_collision_is_the_cause_named():
     spec = replace(EASY, self_distance_pairs=PANDA.self_distance_pairs)
     folded = np.array([0, -1.7, 0, -3.0, 0, -0.01, 0, 0.04])
     assert Reference(spec).at(folded)[1] < 0
-    safety = SafetyFilter(spec, 0.05, 0.2)
+    safety = Ticking(spec, 0.05, 0.2)
     run(safety, HOME, [folded] * 60)
-    assert "self_distance" in safety.filter(folded[None], 0, 0).report.causes
+    assert "self_distance" in safety.step(folded[None]).report.causes
 
 
 def test_from_outside_the_way_in_is_open_and_the_way_out_is_not():
@@ -298,7 +310,7 @@ def test_from_outside_the_way_in_is_open_and_the_way_out_is_not():
     assert outside < -0.05
     further = start.copy()
     further[0] = 1.6
-    safety = SafetyFilter(PANDA, 0.05, 0.2)
+    safety = Ticking(PANDA, 0.05, 0.2)
     stays = run(safety, start, [further] * 30)
     assert min(reference.at(row)[0] for row in stays) >= outside - TOLERANCE_M
     inwards = run(safety, start, [HOME] * 60)
@@ -309,6 +321,6 @@ def test_from_outside_the_way_in_is_open_and_the_way_out_is_not():
 
 def test_names_that_are_not_in_the_model_are_refused():
     with pytest.raises(RobotError, match=r"site 'tol' .*Did you mean 'tool'"):
-        SafetyFilter(replace(PANDA, tool_site="tol"), 0.05, 0.2)
+        Ticking(replace(PANDA, tool_site="tol"), 0.05, 0.2)
     with pytest.raises(RobotError, match=r"body 'hnd' .*Did you mean 'hand'.*link0"):
-        SafetyFilter(replace(PANDA, self_distance_pairs=(("hnd", "link0"),)), 0.05, 0.2)
+        Ticking(replace(PANDA, self_distance_pairs=(("hnd", "link0"),)), 0.05, 0.2)
