@@ -56,6 +56,13 @@ def help_text(verb: str, docstring: str) -> str:
         lines += ["", "groups (settings of a group are reached with a dot, e.g. training.batch_size=64):"]
         for group, default in used:
             lines.append(f"  {f'{group}={default}':<28} {', '.join(options(group))}")
+            settings = load_option(group, default) if default in options(group) else {}
+            keys = [
+                key
+                for key in _keys(settings)
+                if key != "_target_" and not isinstance(OmegaConf.select(OmegaConf.create(settings), key), DictConfig)
+            ]
+            lines += [f"    {group}.{key}={OmegaConf.select(OmegaConf.create(settings), key)}" for key in keys]
     return "\n".join(lines)
 
 

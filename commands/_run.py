@@ -11,7 +11,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from praxon.commands._hydra import Config
 from praxon.errors import ConfigError
@@ -72,12 +80,12 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Any]:
+def progress_bar(description: str, total: int, percent: bool = False) -> Iterator[Any]:
     """Yields ``advance(steps=1, **fields)``; ``note='...'`` shows a figure behind the bar."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn() if percent else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

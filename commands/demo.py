@@ -70,7 +70,10 @@ def run(config: Config) -> dict[str, Any]:
         else:
             console.rule(name, align="left")
             began = time.perf_counter()
-            result = stage()
+            try:
+                result = stage()
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("The same command again continues this demo.") from None
             write_json(done, {**result, "seconds": round(time.perf_counter() - began, 2)})
         results[name] = json.loads(done.read_text())
     return _finish(folder, config, results)
@@ -147,7 +150,7 @@ def _finish(folder: Path, config: Config, results: dict[str, dict[str, Any]]) ->
     write_json(folder / "result.json", result)
 
     table = Table(title=f"{result['task']} on {result['robot']}")
-    for column in ("who", "episodes", "successes", "rate", "95 % interval", "latency p50 / p99 [ms]"):
+    for column in ("who", "episodes", "successes", "rate", "95 % interval", "latency p50 / p99 \\[ms]"):
         table.add_column(column, justify="left" if column == "who" else "right")
     for name, value in evaluations.items():
         low, high = value["interval_95"]

@@ -86,6 +86,7 @@ def run(config: Config) -> dict[str, Any]:
     here = make()
     work = Run("eval", config)
     work.start()
+    (work.path / "video.mp4").unlink(missing_ok=True)  # of an earlier evaluation into the same folder
     seeds = episode_seeds(Purpose.EVALUATE, config.seed, config.episodes)
     episodes: list[Evaluated] = []
     successes = 0
@@ -101,7 +102,7 @@ def run(config: Config) -> dict[str, Any]:
         "task": here.simulation.task.name,
         "robot": here.simulation.scene.robot.name,
         "agent": config.agent,
-        "bundle": config.bundle,
+        "bundle": config.bundle if config.agent == "policy" else None,
         "seed": config.seed,
         **success_summary(successes, len(results)),
         "latency_ms": latency_summary([value for evaluated in episodes for value in evaluated.latencies_ms]),

@@ -7,12 +7,15 @@ Example: praxon info bundle=runs/demo/bundle
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import console, plain
+from praxon.commands._run import plain
 from praxon.contract import PolicyContract
 from praxon.robots.spec import RobotSpec
+
+console = Console(width=max(150, Console().width), soft_wrap=True)  # names and limits are never cut
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -78,13 +81,17 @@ def _picture(robot: RobotSpec, source: str, path: Path) -> None:
     import cv2
     import mujoco
 
-    from praxon.errors import RobotError
+    from praxon.errors import ConfigError, RobotError
     from praxon.sim.rendering import rendering_problem
 
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"The picture '{path}' is not a .png.")
     problem = rendering_problem()
     if problem:
         raise RobotError(problem)
     spec = robot.build(source)
+    sky = {"name": "sky", "type": mujoco.mjtTexture.mjTEXTURE_SKYBOX, "builtin": mujoco.mjtBuiltin.mjBUILTIN_FLAT}
+    spec.add_texture(**sky, rgb1=[0.93, 0.95, 0.97], rgb2=[0.93, 0.95, 0.97], width=64, height=64)
     spec.worldbody.add_light(pos=[1, -1, 2], dir=[-0.4, 0.4, -0.8])
     spec.visual.global_.offheight, spec.visual.global_.offwidth = 600, 800
     model = spec.compile()

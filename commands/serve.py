@@ -20,15 +20,21 @@ def run(config: Config) -> dict[str, Any]:
         "No bundle was given; bundle=<folder> names a policy, as praxon train leaves in <run_dir>/bundle.",
     )
     require_numbers(config, episodes=0, seed=0, threads=1, domain_id=0)
+    require(
+        config.domain_id is None or config.domain_id <= 101,
+        f"domain_id is {config.domain_id}; 0 to 101 are safe on every system.",
+    )
     from praxon.policies.bundle import load_bundle
     from praxon.ros_nodes import graph
     from praxon.sim.factory import make_simulation
 
     bundle = Path(config.bundle)
-    load_bundle(bundle)  # a bundle that cannot be served is refused before any process starts
+    contract = load_bundle(bundle).contract
     task, robot = task_name(task_of(config)), choice(config, "robot")
     common = {"model": config.robot.model, "threads": config.threads, "domain_id": config.domain_id}
-    simulation = make_simulation(task, robot)
+    simulation = make_simulation(
+        task, robot, policy_contract=contract
+    )  # what does not fit is refused before any process starts
     work = Run("serve", config)
     work.start()
 

@@ -58,7 +58,7 @@ def run(config: Config) -> dict[str, Any]:
     trainer = Trainer(**plain(config.training), steps=config.steps, minutes=config.minutes, seed=config.seed)
     digest = dataset.digest()
 
-    with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS) as advance:
+    with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS, percent=True) as advance:
 
         def show(report: StepReport) -> None:
             if not begun and report.step == 1:

@@ -29,7 +29,10 @@ def make_task(config: Mapping[str, Any] | str, robot: RobotSpec) -> Task:
     kind = load_target(config["_target_"])
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise ConfigError(f"'{config['_target_']}' is not a Task; a task's config names a subclass of Task.")
-    return kind(robot, **arguments)
+    try:
+        return kind(robot, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"The task '{config['_target_']}' cannot be built: {error}.") from error
 
 
 def make_simulation(

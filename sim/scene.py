@@ -27,7 +27,10 @@ class Scene:
         self, robot: RobotSpec, world: Path, model_source: str = "own", offscreen: tuple[int, int] = (480, 640)
     ) -> None:
         self.robot = robot
-        spec = mujoco.MjSpec.from_file(str(world))
+        try:
+            spec = mujoco.MjSpec.from_file(str(world))
+        except ValueError as error:
+            raise ConfigError(f"The world '{world}' cannot be read: {' '.join(str(error).split())}") from error
         body = robot.build(model_source)
         for option in (spec.option, body.option):
             option.timestep = PHYSICS_STEP_S

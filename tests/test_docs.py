@@ -8,6 +8,7 @@ import pytest
 
 from praxon.cli import verbs
 from praxon.commands._hydra import compose_config
+from praxon.sim.factory import make_simulation
 from praxon.targets import load_target
 
 ROOT = Path(__file__).parents[1]
@@ -44,3 +45,18 @@ def test_classes_that_are_named_exist():
 def test_nothing_names_the_machine_it_was_written_on():
     for page in PAGES:
         assert str(ROOT) not in page.read_text()
+
+
+def test_the_example_task_is_solved_by_its_expert(tmp_path, monkeypatch):
+    """The page's code as it stands, in a folder outside the project."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL).group(1)
+    (tmp_path / "hover.py").write_text(code)
+    (tmp_path / "hover.xml").write_text(
+        f'<mujoco><include file="{ROOT / "sim" / "tasks" / "world.xml"}"/><worldbody>'
+        '<body name="goal" mocap="true"><geom name="goal" type="sphere" size="0.02" contype="0" conaffinity="0"/></body>'
+        "</worldbody></mujoco>"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    simulation = make_simulation({"_target_": "hover.Hover"})
+    expert = simulation.task.expert(simulation.scene, 0.05)
+    assert all(simulation.run(expert, seed).success for seed in range(3))
