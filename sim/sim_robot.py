@@ -11,11 +11,11 @@ from praxon.robots.base import SafeCommand
 from praxon.sim.rendering import Camera
 from praxon.sim.scene import REFERENCE_STEP_S, Scene
 
-_DIVERGENCE = (
-    mujoco.mjtWarning.mjWARN_BADQPOS,
-    mujoco.mjtWarning.mjWARN_BADQVEL,
-    mujoco.mjtWarning.mjWARN_BADQACC,
-)
+_DIVERGENCE = [
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+]
 
 
 class SimRobot:
@@ -79,13 +79,11 @@ class SimRobot:
 
     def _require_physics(self) -> None:
         """MuJoCo restarts a simulation that diverges and goes on silently; that world is not the one that was asked for."""
-        warnings = self.scene.data.warning
-        for kind in _DIVERGENCE:
-            if warnings[kind].number:
-                raise RobotError(
-                    f"The simulation of '{self.contract.task}' diverged ({kind.name.removeprefix('mjWARN_')}) and was reset by "
-                    "MuJoCo; its results would be of another episode."
-                )
+        if self.scene.data.warning.number[_DIVERGENCE].any():
+            raise RobotError(
+                f"The simulation of '{self.contract.task}' diverged and was reset by MuJoCo; its results would be of "
+                "another episode."
+            )
 
     def _reader(self, feature: Feature) -> Callable[[], np.ndarray]:
         """A function of no arguments that reads one feature from the scene."""
