@@ -23,18 +23,24 @@ class CameraThread:
         streams: of image features.
         rate_hz: pictures per second and camera.
         publish: called with topic and message.
+        failed: called from the thread with one sentence when no more pictures will come.
 
     Raises:
         RobotError: this machine cannot render.
     """
 
     def __init__(
-        self, live: LiveSimulation, streams: Sequence[Stream], rate_hz: float, publish: Callable[[str, Any], None]
+        self,
+        live: LiveSimulation,
+        streams: Sequence[Stream],
+        rate_hz: float,
+        publish: Callable[[str, Any], None],
+        failed: Callable[[str], None],
     ) -> None:
         problem = rendering_problem()
         if problem:
             raise RobotError(problem)
-        self._live, self._streams, self._publish = live, list(streams), publish
+        self._live, self._streams, self._publish, self._failed = live, list(streams), publish, failed
         self._period_s = 1 / rate_hz
         self._scene = copy.copy(live.simulation.scene)
         self._scene.data = mujoco.MjData(self._scene.model)
@@ -64,8 +70,9 @@ class CameraThread:
                 for each, camera in zip(self._streams, cameras, strict=True):
                     self._publish(each.topic, each.to_message(camera.render(), stamp_ns))
                 deadline_s = max(deadline_s + self._period_s, time.monotonic())
-        except Exception:
+        except Exception as error:
             traceback.print_exc()
+            self._failed(f"The cameras stopped: {type(error).__name__}: {error}")
         finally:
             for camera in cameras:
                 camera.close()

@@ -94,7 +94,7 @@ class RobotSimNode(ManagedNode):
             self._open(Clock, "/clock", qos.STATUS)
         images = [each for each in streams if each.feature.kind == "image"]
         if images:
-            self._cameras = CameraThread(live, images, self.declared.number("camera_rate"), self._publish)
+            self._cameras = CameraThread(live, images, self.declared.number("camera_rate"), self._publish, self.fail)
         self._subscription = self.create_subscription(
             JointTrajectory, spec.ros.trajectory_topic, self._receive, qos.COMMAND
         )

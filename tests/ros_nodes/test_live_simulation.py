@@ -121,7 +121,7 @@ def test_cameras_show_what_the_simulation_would_render() -> None:
         heard.append((topic, message))
         arrived.set()
 
-    cameras = CameraThread(live, streams, 10.0, publish)
+    cameras = CameraThread(live, streams, 10.0, publish, pytest.fail)
     cameras.start()
     assert arrived.wait(20)
     cameras.stop()
