@@ -22,7 +22,9 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     Raises:
         ConfigError: naming the override that is wrong and what would be right.
     """
+    overrides = _expand(verb, overrides)
     parsed = _parse(overrides)
+    name_of_file = _file(verb)
     groups = {entry.name for entry in CONFIGS.iterdir() if entry.is_dir() and not entry.name.startswith("_")}
     chosen = [override for override in parsed if override.key_or_group in groups]
     for override in chosen:
@@ -33,9 +35,9 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
             )
     with initialize_config_dir(config_dir=str(CONFIGS.resolve()), version_base="1.3"):
         try:
-            base = compose(verb, overrides=[_text(override) for override in chosen])
+            base = compose(name_of_file, overrides=[_text(override) for override in chosen])
             _check_keys(verb, base, [override for override in parsed if override not in chosen], groups)
-            config = compose(verb, overrides=overrides)
+            config = compose(name_of_file, overrides=overrides)
             OmegaConf.resolve(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"The overrides of '{verb}' cannot be applied: {' '.join(str(error).split())}") from error
@@ -45,8 +47,10 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
 
 def help_text(verb: str, docstring: str) -> str:
     """Docstring, settings with defaults and meaning, and what the groups offer."""
-    lines = [docstring, "", f"usage: praxon {verb} [name=value ...]", "", "settings:"]
-    text = (CONFIGS / f"{verb}.yaml").read_text()
+    first = _first_setting(verb)
+    bare = f" [<{first[0]}>{' ...' if first[1] else ''}]" if first else ""
+    lines = [docstring, "", f"usage: praxon {verb}{bare} [name=value ...]", "", "settings:"]
+    text = (CONFIGS / f"{_file(verb)}.yaml").read_text()
     for match in re.finditer(r"^(\w+):[ ]*([^#\n]*?)[ ]*(?:# (.*))?$", text, re.MULTILINE):
         key, value, comment = match.groups()
         if key not in ("defaults", "hydra") and (value or comment):
@@ -64,6 +68,43 @@ def help_text(verb: str, docstring: str) -> str:
             ]
             lines += [f"    {group}.{key}={OmegaConf.select(OmegaConf.create(settings), key)}" for key in keys]
     return "\n".join(lines)
+
+
+def _file(verb: str) -> str:
+    """Name of the config of a verb, without its ending."""
+    return verb.replace(" ", "_").replace("-", "_")
+
+
+def _first_setting(verb: str) -> tuple[str, bool] | None:
+    """The setting that words without a name fill, and whether it takes several: the first, where it has no value of its own."""
+    text = (CONFIGS / f"{_file(verb)}.yaml").read_text()
+    match = re.search(r"^(?!defaults:)(\w+):[ ]*(\S*)", text, re.MULTILINE)
+    return (match[1], match[2] == "[]") if match and match[2] in ("null", "[]") else None
+
+
+def _expand(verb: str, arguments: list[str]) -> list[str]:
+    """``--repair`` as ``repair=true``, and bare words as the verb's first setting."""
+    named = [
+        (text[2:].replace("-", "_") if "=" in text else f"{text[2:].replace('-', '_')}=true")
+        if text[:2] == "--"
+        else text
+        for text in arguments
+    ]
+    words = [text for text in named if "=" not in text and text[:1] not in "~+-"]
+    first = _first_setting(verb)
+    if not words or first is None:
+        return named
+    name, several = first
+    if len(words) > 1 and not several:
+        raise ConfigError(f"'{verb}' takes one {name}, not {len(words)}: {', '.join(words)}.")
+    value = f"[{','.join(map(_quoted, words))}]" if several else _quoted(words[0])
+    return [f"{name}={value}", *(text for text in named if text not in words)]
+
+
+def _quoted(word: str) -> str:
+    """A word that hydra's grammar takes as it is, whatever characters it has."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", word)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def _parse(overrides: list[str]) -> list[Override]:

@@ -1,10 +1,11 @@
 """LeRobot's dataset layout, version 3.0: names of files, the feature table, and schemas, shared by writer and reader.
 
 Source: the layout as read and written by lerobot 0.4 to 0.6 (``codebase_version`` v3.0). Besides it we keep
-``meta/contract.yaml``, ``meta/praxon.json`` (columns beyond the contract, and where the data come from) and the column
-``stamp_ns``, the true capture time; readers of the format ignore them.
+``meta/contract.yaml``, ``meta/praxon.json`` (columns beyond the contract, where the data come from, named splits) and the
+column ``stamp_ns``, the true capture time; readers of the format ignore them.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +24,10 @@ VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.m
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 INFO, STATS, TASKS, CONTRACT = "meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/contract.yaml"
 OURS = "meta/praxon.json"
-NOTHING_OURS: dict[str, Any] = {"metadata": {}, "extra_features": []}
+NOTHING_OURS: dict[str, Any] = {"metadata": {}, "extra_features": [], "splits": {}}
 STAMP = "stamp_ns"
+PNG = "png"
+"""The codec that stores pictures as PNG files inside Parquet, without loss; all others are video codecs."""
 
 INDEX_COLUMNS = {
     "timestamp": "float32",
@@ -34,6 +37,8 @@ INDEX_COLUMNS = {
     "task_index": "int64",
 }
 """Columns that every dataset has, shape [1]."""
+PICTURE_FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""How a picture lies in a Parquet column."""
 
 
 def place(root: Path, template: str, number: int, **names: str) -> Path:
@@ -42,8 +47,14 @@ def place(root: Path, template: str, number: int, **names: str) -> Path:
     return root / template.format(chunk_index=chunk, file_index=file, **names)
 
 
-def is_video(feature: Feature) -> bool:
-    """Pictures are stored as MP4, everything else as Parquet columns."""
+def location(prefix: str, number: int) -> dict[str, int]:
+    """Where the ``number``-th file is, as an episode's entry says it."""
+    chunk, file = divmod(number, FILES_PER_CHUNK)
+    return {f"{prefix}/chunk_index": chunk, f"{prefix}/file_index": file}
+
+
+def is_picture(feature: Feature) -> bool:
+    """Pictures are stored as MP4 or PNG, everything else as numbers in Parquet columns."""
     return feature.kind == "image"
 
 
@@ -63,27 +74,14 @@ def to_plain(features: Sequence[Feature]) -> list[dict[str, Any]]:
     return [{**asdict(f), "shape": list(f.shape), "names": list(f.names)} for f in features]
 
 
-def feature_table(contract: PolicyContract, extra: Sequence[Feature] = ()) -> dict[str, dict[str, Any]]:
+def feature_table(
+    contract: PolicyContract, extra: Sequence[Feature] = (), codec: str = "h264"
+) -> dict[str, dict[str, Any]]:
     """The ``features`` entry of info.json: the contract's features, those beyond it, and the index columns."""
     table: dict[str, dict[str, Any]] = {}
     for feature in (*contract, *extra):
-        if is_video(feature):
-            height, width, channels = feature.shape
-            table[feature.name] = {
-                "dtype": "video",
-                "shape": [height, width, channels],
-                "names": ["height", "width", "channels"],
-                "info": {
-                    "video.height": height,
-                    "video.width": width,
-                    "video.codec": "h264",
-                    "video.pix_fmt": "yuv420p",
-                    "video.fps": frames_per_second(contract),
-                    "video.channels": channels,
-                    "video.is_depth_map": False,
-                    "has_audio": False,
-                },
-            }
+        if is_picture(feature):
+            table[feature.name] = _picture_entry(feature, frames_per_second(contract), codec)
         else:
             names = list(feature.names) or None
             table[feature.name] = {"dtype": feature.dtype, "shape": list(feature.shape), "names": names}
@@ -91,21 +89,55 @@ def feature_table(contract: PolicyContract, extra: Sequence[Feature] = ()) -> di
     return table | {name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in INDEX_COLUMNS.items()}
 
 
-def data_schema(contract: PolicyContract, extra: Sequence[Feature] = ()) -> pa.Schema:
+def _picture_entry(feature: Feature, fps: int, codec: str) -> dict[str, Any]:
+    height, width, channels = feature.shape
+    entry: dict[str, Any] = {"shape": [height, width, channels], "names": ["height", "width", "channels"]}
+    if codec == PNG:
+        return {"dtype": "image", **entry}
+    info = {
+        "video.height": height,
+        "video.width": width,
+        "video.codec": codec,
+        "video.pix_fmt": "yuv420p",
+        "video.fps": fps,
+        "video.channels": channels,
+        "video.is_depth_map": False,
+        "has_audio": False,
+    }
+    return {"dtype": "video", **entry, "info": info}
+
+
+def data_schema(table: dict[str, dict[str, Any]]) -> pa.Schema:
     """Columns of a data file in the order of the feature table: a scalar for shape [1], fixed-size lists otherwise.
 
     LeRobot casts each column to what its table says, and refuses a list of one where the shape is [1].
     """
     fields = []
-    for name, entry in feature_table(contract, extra).items():
+    for name, entry in table.items():
         if entry["dtype"] == "video":
+            continue
+        if entry["dtype"] == "image":
+            fields.append(pa.field(name, PICTURE_FILE))
             continue
         kind = pa.from_numpy_dtype(entry["dtype"])
         if entry["shape"] != [1]:
             for length in reversed(entry["shape"]):
                 kind = pa.list_(kind, length)
         fields.append(pa.field(name, kind))
-    return pa.schema(fields)
+    pictures = {name: {"_type": "Image"} for name, entry in table.items() if entry["dtype"] == "image"}
+    if not pictures:
+        return pa.schema(fields)
+    # LeRobot's loader decodes a column as pictures only where this says so; it then wants every other column told too.
+    told = {name: _huggingface(entry) for name, entry in table.items() if entry["dtype"] != "video"}
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": told | pictures}})})
+
+
+def _huggingface(entry: dict[str, Any]) -> Any:
+    kind: dict[str, Any] = {"dtype": entry["dtype"], "_type": "Value"}
+    if entry["shape"] != [1]:
+        for length in reversed(entry["shape"]):
+            kind = {"feature": kind, "length": length, "_type": "List"}
+    return kind
 
 
 def to_arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
@@ -120,8 +152,20 @@ def to_arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     return column
 
 
-def from_arrow(column: pa.Array) -> np.ndarray:
-    """The inverse of ``to_arrow``, flat."""
-    while pa.types.is_fixed_size_list(column.type):
-        column = column.flatten()
-    return column.to_numpy(zero_copy_only=False)
+def tasks_table(tasks: Sequence[str]) -> pa.Table:
+    """Tasks as pandas would write them: the instruction is the index. Readers find it by this metadata."""
+    column = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+    index = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+    pandas = {
+        "index_columns": ["task"],
+        "column_indexes": [],
+        "columns": [
+            {"name": "task_index", "field_name": "task_index", **column},
+            {"name": "task", "field_name": "task", **index},
+        ],
+        "pandas_version": "2.0.0",
+    }
+    table = pa.table(
+        {"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(list(tasks), pa.string())}
+    )
+    return table.replace_schema_metadata({"pandas": json.dumps(pandas)})

@@ -1,8 +1,28 @@
 """The order of training samples: a new permutation each epoch, from a seed, resumable from two numbers."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
+
+
+class Sampler(Protocol):
+    """What decides which samples form the next batch. Others than the shuffled one are in ``datasets/samplers/``.
+
+    Batches have a constant size; equal arguments give equal batches on every machine; after ``load_state_dict`` of
+    another sampler's state, made with the same arguments, the continuation is the other's.
+    """
+
+    batch_size: int
+
+    def next(self) -> np.ndarray:
+        """The next ``batch_size`` indices, int64."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the sampler is, in plain JSON values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
 
 
 class ShuffledSampler:
@@ -38,7 +58,7 @@ class ShuffledSampler:
         """Where in which epoch the sampler is."""
         return {"epoch": self._epoch, "position": self._position}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self._epoch, self._position = int(state["epoch"]), int(state["position"])
         self._order = self._permutation(self._epoch)

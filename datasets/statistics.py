@@ -19,15 +19,22 @@ def feature_statistics(values: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         Arrays of ``shape``, float64, and ``count`` (1,) int64.
     """
-    values = np.asarray(values, np.float64)
-    quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
+    flat = values.reshape(len(values), -1)
+    # One component at a time: what is mapped from disk may be larger than memory.
+    found = [_component(np.asarray(flat[:, i], np.float64)) for i in range(flat.shape[1])]
+    shape = values.shape[1:]
+    whole = {name: np.array([component[name] for component in found]).reshape(shape) for name in found[0]}
+    return whole | {"count": np.array([len(values)])}
+
+
+def _component(values: np.ndarray) -> dict[str, float]:
+    quantiles = np.quantile(values, list(QUANTILES.values()))
     return {
-        "min": values.min(axis=0),
-        "max": values.max(axis=0),
-        "mean": values.mean(axis=0),
-        "std": values.std(axis=0),
+        "min": values.min(),
+        "max": values.max(),
+        "mean": values.mean(),
+        "std": values.std(),
         **dict(zip(QUANTILES, quantiles, strict=True)),
-        "count": np.array([len(values)]),
     }
 
 

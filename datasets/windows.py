@@ -1,9 +1,10 @@
 """Windows: frame index -> observation window and action chunk, gathered for a whole batch at once.
 
-For frame t of an episode of length L, with To observation steps and horizon H:
+For frame t of an episode of length L, with To observation steps, horizon H and a look into the future of F steps:
 
-    observations   t-To+1 ... t     frames before the episode's start repeat its first one
-    actions        t ... t+H-1      row 0 is the action of frame t; rows past the end repeat the last, marked in action_is_pad
+    observations   t-To+1 ... t      frames before the episode's start repeat its first one, marked in observation_is_pad
+    actions        t ... t+H-1       row 0 is the action of frame t; rows past the end repeat the last, marked in action_is_pad
+    future         the observation window of frame min(t+F, L-1); future_steps says how many steps that is
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from praxon.contract import Chunk
-from praxon.datasets.lerobot_format import is_video
+from praxon.datasets.lerobot_format import is_picture
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import DatasetError
+
+INTERVENTIONS = ("is_intervention", "pre_intervention")
+"""Columns that say who drove, and which step a takeover followed; in every batch where the dataset has them."""
 
 
 class Windows:
@@ -23,44 +27,87 @@ class Windows:
         dataset: where from.
         chunk: horizon and number of observation steps.
         episodes: which episodes; all where None.
+        extras: columns beyond the contract that come with the actions, such as ``next.reward``.
+        future: steps F between the observation and the one that comes as ``future.<name>``; none where None.
     """
 
-    def __init__(self, dataset: LeRobotDataset, chunk: Chunk, episodes: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        dataset: LeRobotDataset,
+        chunk: Chunk,
+        episodes: Sequence[int] | None = None,
+        *,
+        extras: Sequence[str] = (),
+        future: int | None = None,
+    ) -> None:
         chosen = range(dataset.num_episodes) if episodes is None else episodes
         unknown = [episode for episode in chosen if not 0 <= episode < dataset.num_episodes]
         if unknown:
             raise DatasetError(
                 f"Episodes {unknown} do not exist; '{dataset.root}' has 0 to {dataset.num_episodes - 1}."
             )
+        known = [feature.name for feature in dataset.extra_features]
+        missing = [name for name in extras if name not in known]
+        if missing:
+            raise DatasetError(
+                f"'{dataset.root}' has no column {', '.join(missing)}; beyond its contract it has {', '.join(known) or 'none'}."
+            )
+        if future is not None and future < 1:
+            raise DatasetError(f"A future {future} steps away was asked for; at least 1 is needed.")
         slices = [dataset.episode_slice(episode) for episode in chosen]
         self.dataset = dataset
         self._frames = np.concatenate([np.arange(s.start, s.stop) for s in slices]) if slices else np.zeros(0, np.int64)
         self._first = np.concatenate([np.full(s.stop - s.start, s.start) for s in slices]) if slices else self._frames
         self._last = np.concatenate([np.full(s.stop - s.start, s.stop - 1) for s in slices]) if slices else self._frames
         self._past = np.arange(1 - chunk.num_obs_steps, 1)
-        self._future = np.arange(chunk.horizon)
+        self._ahead = np.arange(chunk.horizon)
+        self._future = future
+        self._extras = tuple(dict.fromkeys([*(name for name in INTERVENTIONS if name in known), *extras]))
 
     def __len__(self) -> int:
         """Samples: the frames of the chosen episodes."""
         return len(self._frames)
 
+    @property
+    def frames(self) -> np.ndarray:
+        """(len,) the global frame index of each sample: where a weight of a frame belongs."""
+        return self._frames
+
     def batch(self, indices: np.ndarray, pictures: bool = True) -> dict[str, np.ndarray]:
         """Samples at ``indices`` (B,) in [0, len); without ``pictures`` nothing is decoded.
 
         Returns:
-            each observation feature (B, num_obs_steps, *shape), ``action`` (B, horizon, A), ``action_is_pad``
-            (B, horizon) bool, ``index`` (B,) int64, the global frame index.
+            each observation feature (B, num_obs_steps, *shape), ``observation_is_pad`` (B, num_obs_steps) bool, ``action``
+            (B, horizon, A), ``action_is_pad`` (B, horizon) bool, each extra (B, horizon, *shape), scalars (B, horizon),
+            ``index`` (B,) int64, the global frame index; with a future, ``future.<observation>`` (B, num_obs_steps, *shape)
+            and ``future_steps`` (B,) int64, less than asked where the episode ends before.
         """
         frames, first, last = self._frames[indices], self._first[indices], self._last[indices]
-        past = np.maximum(frames[:, None] + self._past, first[:, None])
-        future = frames[:, None] + self._future
-        contract, columns = self.dataset.contract, self.dataset.columns
-        batch = {
-            feature.name: self.dataset.frames(feature.name, past) if is_video(feature) else columns[feature.name][past]
-            for feature in contract.observations
-            if pictures or not is_video(feature)
-        }
-        batch["action"] = columns[contract.action.name][np.minimum(future, last[:, None])]
-        batch["action_is_pad"] = future > last[:, None]
+        columns = self.dataset.columns
+        past = frames[:, None] + self._past
+        ahead = frames[:, None] + self._ahead
+        batch = self._observations(np.maximum(past, first[:, None]), pictures)
+        batch["observation_is_pad"] = past < first[:, None]
+        rows = np.minimum(ahead, last[:, None])
+        batch["action"] = columns[self.dataset.contract.action.name][rows]
+        batch["action_is_pad"] = ahead > last[:, None]
+        for name in self._extras:
+            values = columns[name][rows]
+            batch[name] = values[..., 0] if values.shape[2:] == (1,) else values
         batch["index"] = frames
+        if self._future is not None:
+            then = np.minimum(frames + self._future, last)
+            window = np.maximum(then[:, None] + self._past, first[:, None])
+            batch |= {f"future.{name}": values for name, values in self._observations(window, pictures).items()}
+            batch["future_steps"] = then - frames
         return batch
+
+    def _observations(self, rows: np.ndarray, pictures: bool) -> dict[str, np.ndarray]:
+        dataset = self.dataset
+        return {
+            feature.name: dataset.frames(feature.name, rows)
+            if is_picture(feature)
+            else dataset.columns[feature.name][rows]
+            for feature in dataset.contract.observations
+            if pictures or not is_picture(feature)
+        }

@@ -1,6 +1,7 @@
 """The command `praxon`: one verb per file in commands/, one config per verb in configs/.
 
-A verb joins by existing: ``commands/<verb>.py`` with a docstring and ``run(config)``, and ``configs/<verb>.yaml``.
+A verb joins by existing: ``commands/<verb>.py`` with a docstring and ``run(config)``, and ``configs/<verb>.yaml``. A folder
+``commands/<group>/`` gathers verbs of one kind: ``praxon <group> <verb>``, with ``configs/<group>_<verb>.yaml``.
 """
 
 import ast
@@ -15,10 +16,11 @@ from praxon.errors import ConfigError, PraxonError, nearest
 COMMANDS = Path(__file__).parent / "commands"
 
 
-def verbs() -> dict[str, Path]:
-    """Verb -> file."""
+def verbs(folder: Path = COMMANDS) -> dict[str, Path]:
+    """Verb -> file, or folder for a group of verbs."""
+    found = [path for path in sorted(folder.iterdir()) if not path.name.startswith("_")]
     return {
-        path.stem.replace("_", "-"): path for path in sorted(COMMANDS.glob("*.py")) if not path.stem.startswith("_")
+        path.stem.replace("_", "-"): path for path in found if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
 
 
@@ -31,27 +33,26 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one verb; returns the exit status: 0 done, 1 refused with a sentence, 130 interrupted."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return 0
-    if arguments[0] in ("-V", "--version"):
+    if arguments[:1] in (["-V"], ["--version"]):
         print(f"praxon {__version__}")
         return 0
-    verb, *overrides = arguments
+    verb = arguments[0] if arguments else ""
     logging.getLogger("praxon").addHandler(logging.NullHandler())
     try:
-        known = verbs()
-        if verb not in known:
-            raise ConfigError(f"There is no verb '{verb}'.{nearest(verb, known)} Verbs: {', '.join(known)}.")
+        path, verb, overrides = _find(arguments)
+        if path.is_dir():
+            print(_overview(path, verb))
+            return 0
         from praxon.commands._hydra import compose_config, help_text
 
         if {"-h", "--help"} & set(overrides):
-            print(help_text(verb, ast.get_docstring(ast.parse(known[verb].read_text())) or ""))
+            print(help_text(verb, _docstring(path)))
             return 0
         config = compose_config(verb, overrides)
         from importlib import import_module
 
-        import_module(f"praxon.commands.{known[verb].stem}").run(config)
+        module = ".".join(path.relative_to(COMMANDS).with_suffix("").parts)
+        import_module(f"praxon.commands.{module}").run(config)
     except PraxonError as error:
         return _refused(verb, str(error))
     except OSError as error:
@@ -68,10 +69,32 @@ def _refused(verb: str, sentence: str) -> int:
     return 1
 
 
-def _overview() -> str:
-    lines = ["praxon: robot policies trained in MuJoCo, judged in a digital twin, served as ROS 2 nodes", ""]
-    lines += ["usage: praxon <verb> [name=value ...]", "       praxon <verb> --help", "", "verbs:"]
-    for verb, path in verbs().items():
-        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-        lines.append(f"  {verb:<10}{docstring.splitlines()[0] if docstring else ''}")
+def _find(arguments: list[str]) -> tuple[Path, str, list[str]]:
+    """File of the verb, or the folder whose verbs are asked for; the verb in words; what follows it."""
+    path, words, rest = COMMANDS, "", list(arguments)
+    while path.is_dir() and rest and rest[0] not in ("-h", "--help", "help"):
+        known, word = verbs(path), rest.pop(0)
+        if word not in known:
+            where = f"'{words}' has no verb" if words else "There is no verb"
+            raise ConfigError(f"{where} '{word}'.{nearest(word, known)} Verbs: {', '.join(known)}.")
+        path, words = known[word], f"{words} {word}".strip()
+    return path, words, rest
+
+
+def _docstring(path: Path) -> str:
+    """Read without importing: a list of verbs should not load what the verbs need."""
+    file = path / "__init__.py" if path.is_dir() else path
+    return ast.get_docstring(ast.parse(file.read_text())) or ""
+
+
+def _overview(folder: Path, words: str) -> str:
+    head = (
+        _docstring(folder)
+        or "praxon: robot policies trained in MuJoCo, judged in a digital twin, served as ROS 2 nodes"
+    )
+    usage = f"praxon {words}".rstrip()
+    lines = [head, "", f"usage: {usage} <verb> [name=value ...]", f"       {usage} <verb> --help", "", "verbs:"]
+    for verb, path in verbs(folder).items():
+        inner = f" ({', '.join(verbs(path))})" if path.is_dir() else ""
+        lines.append(f"  {verb:<10}{_docstring(path).partition(chr(10))[0]}{inner}".rstrip())
     return "\n".join(lines)

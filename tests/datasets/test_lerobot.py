@@ -145,8 +145,8 @@ def test_a_wrong_episode_is_refused_and_nothing_is_written(tmp_path, change, ans
         writer.add_episode(frames)
     assert answer in str(error.value)
     assert sorted((tmp_path / "data").rglob("*")) == before
-    with pytest.raises(DatasetError, match="do not increase"):
-        writer.add_episode(episode(3), np.array([0, 5, 5]))
+    with pytest.raises(DatasetError, match="go back in time"):
+        writer.add_episode(episode(3), np.array([0, 5, 4]))
 
 
 def test_a_folder_that_holds_something_is_left_alone(root):
@@ -160,14 +160,15 @@ def test_a_folder_that_holds_something_is_left_alone(root):
     ("damage", "answer"),
     [
         (lambda r: shutil.rmtree(r), "There is no dataset"),
-        (lambda r: (r / "meta" / "contract.yaml").unlink(), "no usable contract"),
+        (lambda r: (r / "meta" / "contract.yaml").write_text("robot: arm"), "no usable contract"),
         (lambda r: (r / "data/chunk-000/file-001.parquet").unlink(), "file-001.parquet"),
         (lambda r: os.truncate(r / "data/chunk-000/file-002.parquet", 200), "file-002.parquet"),
         (
             lambda r: shutil.copy(r / "data/chunk-000/file-000.parquet", r / "data/chunk-000/file-001.parquet"),
             "holds 5 frames",
         ),
-        (lambda r: edit_info(r, codebase_version="v2.1"), "version v2.1; v3.0 can be read"),
+        (lambda r: edit_info(r, codebase_version="v4.0"), "version v4.0; v3.0, v2.1, v2.0 can be read"),
+        (lambda r: edit_info(r, codebase_version="v2.1"), "episodes.jsonl' cannot be read: No such file"),
         (lambda r: edit_info(r, total_frames=16), "info.json says 16"),
         (lambda r: (r / "meta" / "info.json").write_text("{"), "info.json"),
     ],

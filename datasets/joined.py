@@ -1,0 +1,91 @@
+"""One dataset made of several: windows of all under one index, and the statistics of their union."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from praxon.datasets.lerobot_format import is_picture
+from praxon.datasets.lerobot_reader import LeRobotDataset
+from praxon.datasets.statistics import PictureStatistics, Statistics, feature_statistics
+from praxon.datasets.windows import Windows
+from praxon.errors import ContractError
+
+
+class JoinedWindows:
+    """Windows of several datasets, one after another.
+
+    Args:
+        parts: windows of datasets that fit each other (``require_alike``).
+
+    Attributes:
+        starts: (parts + 1,) index of each part's first sample, and the number of samples at the end.
+    """
+
+    def __init__(self, parts: Sequence[Windows]) -> None:
+        self.parts = tuple(parts)
+        self.starts = np.cumsum([0, *map(len, self.parts)])
+        self._frame_starts = np.cumsum([0, *(part.dataset.num_frames for part in self.parts)])
+
+    def __len__(self) -> int:
+        """Samples of all parts."""
+        return int(self.starts[-1])
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(len,) the frame index of each sample in all datasets one after another."""
+        starts = self._frame_starts[:-1]
+        return np.concatenate([part.frames + start for part, start in zip(self.parts, starts, strict=True)])
+
+    def batch(self, indices: np.ndarray, pictures: bool = True) -> dict[str, np.ndarray]:
+        """As ``Windows.batch``; entries that not every part has are left out, ``index`` counts through all datasets."""
+        owner = np.searchsorted(self.starts, indices, side="right") - 1
+        found = []
+        for number in np.unique(owner):
+            chosen = np.flatnonzero(owner == number)
+            part = self.parts[number].batch(indices[chosen] - self.starts[number], pictures)
+            part["index"] = part["index"] + self._frame_starts[number]
+            found.append((chosen, part))
+        common = set.intersection(*(set(part) for _, part in found)) if found else set()
+        batch = {}
+        for name in sorted(common):
+            first = found[0][1][name]
+            batch[name] = np.empty((len(indices), *first.shape[1:]), first.dtype)
+            for chosen, part in found:
+                batch[name][chosen] = part[name]
+        return batch
+
+
+def require_alike(datasets: Sequence[LeRobotDataset]) -> None:
+    """``ContractError`` listing both sides unless every dataset offers what the first one holds, at the same rate."""
+    first = datasets[0]
+    for other in datasets[1:]:
+        found = first.contract.mismatches(other.contract)
+        if found:
+            raise ContractError(
+                f"The datasets '{first.root}' and '{other.root}' cannot be used as one: "
+                f"{'; '.join(text.replace('policy', 'the first', 1).replace('here', 'the second', 1) for text in found)}."
+            )
+
+
+def joined_statistics(datasets: Sequence[LeRobotDataset]) -> Statistics:
+    """Statistics of the first dataset's features over the frames of all; of pictures, over an even sample of all."""
+    if len(datasets) == 1:
+        return datasets[0].statistics
+    found: Statistics = {}
+    for feature in datasets[0].contract:
+        if not is_picture(feature):
+            columns = [dataset.columns[feature.name] for dataset in datasets]
+            found[feature.name] = feature_statistics(np.concatenate(columns))
+            continue
+        pictures = PictureStatistics(feature.shape[-1])
+        for dataset in datasets:
+            dataset.add_pictures(pictures, feature.name)
+        found[feature.name] = pictures.result()
+    return found
+
+
+def joined_digest(datasets: Sequence[LeRobotDataset]) -> str:
+    """The identity of the data: a dataset's own digest, or SHA-256 over those of several in order."""
+    digests = [dataset.digest() for dataset in datasets]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
