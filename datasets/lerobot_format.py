@@ -97,8 +97,8 @@ def _picture_entry(feature: Feature, fps: int, codec: str) -> dict[str, Any]:
     info = {
         "video.height": height,
         "video.width": width,
-        "video.codec": codec,
-        "video.pix_fmt": "yuv420p",
+        "video.codec": codec.partition("_")[0],
+        "video.pix_fmt": "gbrp" if codec.endswith("_lossless") else "yuv420p",
         "video.fps": fps,
         "video.channels": channels,
         "video.is_depth_map": False,

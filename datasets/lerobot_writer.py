@@ -24,7 +24,7 @@ from praxon.datasets.picture_files import encode_png
 from praxon.datasets.source import Frames
 from praxon.datasets.statistics import feature_statistics, to_json
 from praxon.datasets.timing import measure_timing
-from praxon.datasets.video_file import StoredVideo, copy_video, write_video
+from praxon.datasets.video_file import StoredVideo, VideoReader, copy_video, write_video
 from praxon.errors import ContractError, DatasetError
 
 BLOCK = 64
@@ -134,7 +134,7 @@ class LeRobotWriter:
                 columns[feature.name] = [
                     data for start in range(0, length, BLOCK) for data in map(encode_png, values[start : start + BLOCK])
                 ]
-            elif isinstance(values, StoredVideo) and self.codec == "h264":
+            elif isinstance(values, StoredVideo) and self._is_as_asked(values):
                 self._write(str(self.video_path(feature.name)), partial(copy_video, values))
             else:
                 write = partial(write_video, pictures=values, fps=self.fps, codec=self.codec)
@@ -223,6 +223,9 @@ class LeRobotWriter:
             if found.kind == "f" and not np.isfinite(values[:]).all():
                 raise DatasetError(f"{here}: feature '{feature.name}' holds values that are not finite.")
         return lengths.popitem()[1]
+
+    def _is_as_asked(self, video: StoredVideo) -> bool:
+        return video.fps == self.fps and VideoReader(video.path, video.fps).codec == self.codec
 
     def _checked_stamps(self, stamps_ns: np.ndarray | None, length: int) -> np.ndarray:
         if stamps_ns is None:
