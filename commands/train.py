@@ -10,6 +10,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from omegaconf import ListConfig
+
 from praxon import __version__
 from praxon.commands._hydra import Config
 from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers
@@ -38,25 +40,42 @@ def run(config: Config) -> dict[str, Any]:
     )
     import torch
 
+    from praxon.datasets.joined import JoinedWindows, joined_digest, joined_statistics, require_alike
     from praxon.datasets.lerobot_reader import LeRobotDataset
+    from praxon.datasets.selection import select_episodes
     from praxon.datasets.windows import Windows
     from praxon.learning.fitting import fit_normalizer
     from praxon.learning.trainer import StepReport, Trainer
     from praxon.policies.build import build_policy
     from praxon.policies.bundle import save_bundle
 
-    dataset = LeRobotDataset(Path(config.dataset))
-    _require_same(config, dataset.contract)
+    folders = [str(folder) for folder in (config.dataset if _is_list(config.dataset) else [config.dataset])]
+    require(bool(folders), "The list of datasets is empty; dataset=[<folder>,<folder>] names two.")
+    datasets = [LeRobotDataset(Path(folder)) for folder in folders]
+    require_alike(datasets)
+    contract = datasets[0].contract
+    _require_same(config, contract)
+    asked = plain(config.episodes) if _is_list(config.episodes) else config.episodes
+    episodes = [select_episodes(asked, len(each), each.splits, str(each.root)) for each in datasets]
     work = Run("train", config)
     torch.set_num_threads(config.threads)
 
     policy_config = plain(config.policy)
     torch.manual_seed(config.seed)
-    policy = build_policy(policy_config, dataset.contract)
-    windows = Windows(dataset, policy.contract.chunk)
-    fit_normalizer(policy, dataset.statistics, windows)
+    policy = build_policy(policy_config, contract)
+    chunk = policy.contract.chunk
+    parts = [
+        Windows(each, chunk, chosen, contract=policy.contract) for each, chosen in zip(datasets, episodes, strict=True)
+    ]
+    windows = JoinedWindows(parts)
+    fit_normalizer(policy, joined_statistics(datasets), windows)
     trainer = Trainer(**plain(config.training), steps=config.steps, minutes=config.minutes, seed=config.seed)
-    digest = dataset.digest()
+    digest = joined_digest(datasets)
+    sampling = plain(config.sampling)
+    make_sampler = load_target(sampling["_target_"])
+    settings = {key: value for key, value in sampling.items() if key != "_target_"}
+    sampler = make_sampler(windows, trainer.batch_size, config.seed, **settings)
+    identity = {"policy": policy_config, "dataset": digest, "episodes": episodes, "sampling": sampling}
 
     with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS, percent=True) as advance:
 
@@ -68,7 +87,7 @@ def run(config: Config) -> dict[str, Any]:
 
         try:
             trained = trainer.fit(
-                policy, windows, work.path, config={"policy": policy_config, "dataset": digest}, on_step=show
+                policy, windows, work.path, config=identity, sampler=sampler, on_step=show
             )
         except KeyboardInterrupt:
             saved = (work.path / "checkpoints").exists()
@@ -76,14 +95,14 @@ def run(config: Config) -> dict[str, Any]:
             raise KeyboardInterrupt(hint) from None
 
     result = {
-        "task": dataset.contract.task,
-        "robot": dataset.contract.robot,
+        "task": contract.task,
+        "robot": contract.robot,
         "policy": _name(policy_config),
         "bundle": str(work.path / "bundle"),
-        "dataset": str(config.dataset),
+        "dataset": folders if len(folders) > 1 else folders[0],
         "dataset_digest": digest,
-        "episodes": dataset.num_episodes,
-        "frames": dataset.num_frames,
+        "episodes": sum(map(len, episodes)),
+        "frames": len(windows),
         "parameters": sum(parameter.numel() for parameter in policy.parameters()),
         "steps": trained.step,
         "loss": trained.loss,
@@ -91,7 +110,7 @@ def run(config: Config) -> dict[str, Any]:
         "training_seconds": round(trained.elapsed_s, 2),
         "seconds": work.seconds,
     }
-    recipe = {"policy": policy_config, "training": plain(config.training), "seed": config.seed}
+    recipe = {"policy": policy_config, "training": plain(config.training), "sampling": sampling, "seed": config.seed}
     save_bundle(work.path / "bundle", policy, recipe, card=_card(result))
     work.finish(result)
     console.print(f"{trained.step} steps in {trained.elapsed_s:.0f} s; bundle in [bold]{work.path / 'bundle'}[/bold].")
@@ -114,6 +133,10 @@ def _require_same(config: Config, contract: PolicyContract) -> None:
                     f"Feature '{feature.name}' of the dataset '{config.dataset}' has the joints {', '.join(feature.names)} "
                     f"[{feature.unit}]; robot '{target.name}' has {', '.join(target.joint_names)} [{target.unit}].",
                 )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, ListConfig))
 
 
 def _name(policy_config: dict[str, Any]) -> str:

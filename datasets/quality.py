@@ -49,8 +49,8 @@ class Outlier(NamedTuple):
     def __str__(self) -> str:
         unit = "" if self.measure.unit == "1" else f" {self.measure.unit}"
         return (
-            f"Episode {self.episode} has a {self.measure.name} of {self.value:.3g}{unit}; {self.low:.3g} to "
-            f"{self.high:.3g}{unit} are typical (robust z-score {self.z:+.1f})."
+            f"Episode {self.episode}: {self.measure.name} is {self.value:.3g}{unit}; {self.low:.3g} to {self.high:.3g}{unit} "
+            f"are typical (robust z-score {self.z:+.1f})."
         )
 
 
@@ -118,7 +118,7 @@ class Quality:
 def measure(
     dataset: Recorded,
     k: int = 10,
-    max_frames: int = 200_000,
+    max_frames: int = 50_000,
     exclusion_s: float | None = None,
     pause_speed_share: float = 0.02,
     pictures_per_episode: int = 0,

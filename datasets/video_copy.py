@@ -18,6 +18,9 @@ from praxon.datasets.video_writer import (
 )
 from praxon.errors import DatasetError
 
+LENGTH_BYTES = 4
+"""Before each NAL unit in an MP4; other lengths are allowed and not met."""
+
 
 def copy_video(video: StoredVideo, path: Path, codec: str | None = None) -> bool:
     """Write one episode into a file of its own, as ``append_videos`` does with one."""
@@ -41,8 +44,10 @@ def append_videos(videos: Sequence[StoredVideo], path: Path, codec: str | None =
     indexes = [stored_index(Path(video.path)) for video in videos]
     _require_alike(videos, indexes, Path(path))
     stretches = [_packets(index, video) for index, video in zip(indexes, videos, strict=True)]
-    if len({index.parameters for index in indexes}) == 1 and all(stretch is not None for stretch in stretches):
-        _copy(indexes, [stretch for stretch in stretches if stretch is not None], Path(path), videos[0].fps)
+    alone = [stretch for stretch in stretches if stretch is not None]
+    alike = len({index.parameters for index in indexes}) == 1
+    if alike and len(alone) == len(videos) and not _is_mixed(indexes, alone):
+        _copy(indexes, alone, Path(path), videos[0].fps)
         return True
     _, height, width, _ = videos[0].shape
     codec = codec or (indexes[0].codec if indexes[0].codec in available_codecs() else next(iter(CODECS)))
@@ -76,23 +81,44 @@ def _packets(index: VideoIndex, video: StoredVideo) -> tuple[int, int] | None:
     packets = index.packet_of[pictures]
     start, count = int(packets[0]), len(packets)
     unbroken = np.array_equal(np.sort(packets), np.arange(start, start + count))
-    return (start, count) if unbroken and index.keys[start] and not index.settings else None
+    return (start, count) if unbroken and index.keys[start] and len(index.settings) <= 1 else None
+
+
+def _is_mixed(indexes: Sequence[VideoIndex], stretches: Sequence[tuple[int, int]]) -> bool:
+    """Some episodes bring parameter sets in their packets and others rely on those of the file's head.
+
+    The former would replace the head's for the latter. Files concatenated by FFmpeg are of the first kind.
+    """
+    return len({_brings_sets(index, start) for index, (start, _) in zip(indexes, stretches, strict=True)}) > 1
+
+
+def _brings_sets(index: VideoIndex, start: int) -> bool:
+    """The packet holds sequence parameter sets: NAL units of type 7 (H.264, 7.4.1) or 33 (H.265, 7.4.2.2)."""
+    if index.codec not in ("h264", "hevc"):
+        return False
+    data = bytes(next(index.packets(VideoBytes(index.path), start, start + 1)))
+    place, kinds = 0, set()
+    while place + LENGTH_BYTES < len(data):
+        head = data[place + LENGTH_BYTES]
+        kinds.add(head & 31 if index.codec == "h264" else head >> 1 & 63)
+        place += LENGTH_BYTES + int.from_bytes(data[place : place + LENGTH_BYTES], "big")
+    return (7 if index.codec == "h264" else 33) in kinds
 
 
 def _copy(indexes: Sequence[VideoIndex], stretches: Sequence[tuple[int, int]], path: Path, fps: float) -> None:
     times = [_times(index, start, count) for index, (start, count) in zip(indexes, stretches, strict=True)]
-    # Packets are decoded in rising order and none after it is shown, for which all are decoded this much earlier.
+    # No picture may be shown before it is decoded: with pictures out of order, decoding is told to begin so much earlier.
     delay = max(int(np.max(np.arange(len(shown)) - shown)) for shown in times)
     output = create_container(path)
     try:
         with open_container(indexes[0].path) as container:
             template = container.streams.video[0]
-            stream = output.add_stream_from_template(template, opaque=False)
-            stream.time_base = 1 / frame_rate(fps)
+            stream = output.add_stream_from_template(template, opaque=True)  # without an encoder of it
+            stream.time_base = tick = 1 / frame_rate(fps)  # the container chooses another with the first packet
             done = 0
             for index, (start, count), shown in zip(indexes, stretches, times, strict=True):
                 for place, packet in enumerate(index.packets(VideoBytes(index.path), start, start + count)):
-                    packet.stream, packet.time_base, packet.duration = stream, stream.time_base, 1
+                    packet.stream, packet.time_base, packet.duration = stream, tick, 1
                     packet.pts, packet.dts = done + int(shown[place]), done + place - delay
                     packet.is_keyframe = bool(index.keys[start + place])
                     output.mux_one(packet)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from praxon.contract import Chunk
+from praxon.contract import Chunk, PolicyContract
 from praxon.datasets.lerobot_format import is_picture
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import DatasetError
@@ -29,6 +29,10 @@ class Windows:
         episodes: which episodes; all where None.
         extras: columns beyond the contract that come with the actions, such as ``next.reward``.
         future: steps F between the observation and the one that comes as ``future.<name>``; none where None.
+        contract: whose observations are read; the dataset's own where None.
+
+    Attributes:
+        episode_lengths: (episodes,) samples of each chosen episode, in the order in which they follow one another.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Windows:
         *,
         extras: Sequence[str] = (),
         future: int | None = None,
+        contract: PolicyContract | None = None,
     ) -> None:
         chosen = range(dataset.num_episodes) if episodes is None else episodes
         unknown = [episode for episode in chosen if not 0 <= episode < dataset.num_episodes]
@@ -56,12 +61,14 @@ class Windows:
             raise DatasetError(f"A future {future} steps away was asked for; at least 1 is needed.")
         slices = [dataset.episode_slice(episode) for episode in chosen]
         self.dataset = dataset
+        self._contract = contract or dataset.contract
         self._frames = np.concatenate([np.arange(s.start, s.stop) for s in slices]) if slices else np.zeros(0, np.int64)
         self._first = np.concatenate([np.full(s.stop - s.start, s.start) for s in slices]) if slices else self._frames
         self._last = np.concatenate([np.full(s.stop - s.start, s.stop - 1) for s in slices]) if slices else self._frames
         self._past = np.arange(1 - chunk.num_obs_steps, 1)
         self._ahead = np.arange(chunk.horizon)
         self._future = future
+        self.episode_lengths = dataset.episode_lengths[list(chosen)]
         self._extras = tuple(dict.fromkeys([*(name for name in INTERVENTIONS if name in known), *extras]))
 
     def __len__(self) -> int:
@@ -89,7 +96,7 @@ class Windows:
         batch = self._observations(np.maximum(past, first[:, None]), pictures)
         batch["observation_is_pad"] = past < first[:, None]
         rows = np.minimum(ahead, last[:, None])
-        batch["action"] = columns[self.dataset.contract.action.name][rows]
+        batch["action"] = columns[self._contract.action.name][rows]
         batch["action_is_pad"] = ahead > last[:, None]
         for name in self._extras:
             values = columns[name][rows]
@@ -108,6 +115,6 @@ class Windows:
             feature.name: dataset.frames(feature.name, rows)
             if is_picture(feature)
             else dataset.columns[feature.name][rows]
-            for feature in dataset.contract.observations
+            for feature in self._contract.observations
             if pictures or not is_picture(feature)
         }

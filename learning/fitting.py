@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from praxon.datasets.joined import JoinedWindows
 from praxon.datasets.statistics import Statistics, feature_statistics
 from praxon.datasets.windows import Windows
 from praxon.policies.base import Policy
@@ -12,7 +13,7 @@ MAX_WINDOWS = 50_000
 """Windows from which the statistics of relative actions are taken, evenly spaced over the data."""
 
 
-def fit_normalizer(policy: Policy, statistics: Statistics, windows: Windows) -> None:
+def fit_normalizer(policy: Policy, statistics: Statistics, windows: Windows | JoinedWindows) -> None:
     """Fit ``policy.normalizer``.
 
     Args:

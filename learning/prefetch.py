@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from praxon.datasets.sampler import Sampler
+
 
 class Windows(Protocol):
     """Training samples by index, as ``praxon.datasets.windows.Windows`` provides them."""
@@ -14,16 +16,6 @@ class Windows(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]: ...
-
-
-class Sampler(Protocol):
-    """An endless stream of index batches that can be put back to where it was."""
-
-    def next(self) -> np.ndarray: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Prefetcher:

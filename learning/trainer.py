@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from praxon.datasets.sampler import ShuffledSampler
+from praxon.datasets.sampler import Sampler, ShuffledSampler
 from praxon.errors import CheckpointError, ConfigError, DatasetError
 from praxon.learning.checkpoint import Checkpoint, latest_checkpoint, require_same, save_checkpoint
 from praxon.learning.ema import Ema
@@ -119,6 +119,7 @@ class Trainer:
         *,
         config: Mapping[str, Any] | None = None,
         weighting: Weighting | None = None,
+        sampler: Sampler | None = None,
         on_step: Callable[[StepReport], None] | None = None,
     ) -> TrainingResult:
         """Train ``policy`` in place, continuing from the newest checkpoint in ``directory`` if there is one.
@@ -129,6 +130,7 @@ class Trainer:
             directory: of the run: ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/``.
             config: what else identifies the run (policy, dataset digest, ...); a checkpoint of another one is refused.
             weighting: sample weights; uniform when ``None``.
+            sampler: which samples form a batch, of this trainer's batch size; shuffled epochs when ``None``.
             on_step: called after every step.
 
         Raises:
@@ -146,7 +148,13 @@ class Trainer:
         with torch.random.fork_rng(devices=[self.device] if self.device.startswith("cuda") else []):
             torch.manual_seed(self.seed)
             run = _Run(
-                self, policy.to(self.device).train(), windows, directory, dict(config or {}), weighting or Uniform()
+                self,
+                policy.to(self.device).train(),
+                windows,
+                directory,
+                dict(config or {}),
+                weighting or Uniform(),
+                sampler or ShuffledSampler(len(windows), self.batch_size, self.seed),
             )
             return run.fit(on_step)
 
@@ -162,6 +170,7 @@ class _Run:
         directory: Path,
         config: dict[str, Any],
         weighting: Weighting,
+        sampler: Sampler,
     ) -> None:
         self.settings, self.policy, self.windows, self.weighting = settings, policy, windows, weighting
         self.directory = directory
@@ -169,7 +178,7 @@ class _Run:
         self.device = policy.device
         self.precision = _precision(settings.precision, self.device)
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
-        self.sampler = ShuffledSampler(len(windows), settings.batch_size, settings.seed)
+        self.sampler = sampler
         self.sampler_state = self.sampler.state_dict()
         self.optimizer = _optimizer(settings, policy)
         self.ema = Ema(policy, settings.ema_power, settings.ema_max_decay) if settings.ema else None

@@ -10,6 +10,8 @@ Example: praxon data convert bags/ out=data/kitchen contract=kitchen.yaml task="
 from pathlib import Path
 from typing import Any
 
+from omegaconf import ListConfig
+
 from praxon.commands._hydra import Config
 from praxon.commands._run import console, plain, progress_bar, require
 from praxon.commands.data._tables import new_folder
@@ -30,7 +32,7 @@ def run(config: Config) -> dict[str, Any]:
         settings["contract"] = PolicyContract.load(Path(str(config.contract)))
     name, _ = find_format(path, config.format)
     source = open_source(path, name, settings)
-    asked = plain(config.episodes) if hasattr(config.episodes, "_metadata") else config.episodes
+    asked = plain(config.episodes) if isinstance(config.episodes, ListConfig) else config.episodes
     episodes = select_episodes(asked, len(source), source.splits, str(path))
     codec = config.codec or stored_codec(source)
     metadata = {**source.metadata, "converted": {"from": path.name, "format": name}}
