@@ -55,7 +55,7 @@ def run(config: Config) -> dict[str, Any]:
     require_alike(datasets)
     contract = datasets[0].contract
     _require_same(config, contract)
-    asked = plain(config.episodes) if _is_list(config.episodes) else config.episodes
+    asked = list(config.episodes) if _is_list(config.episodes) else config.episodes
     episodes = [select_episodes(asked, len(each), each.splits, str(each.root)) for each in datasets]
     work = Run("train", config)
     torch.set_num_threads(config.threads)
@@ -86,9 +86,7 @@ def run(config: Config) -> dict[str, Any]:
                 advance(completed=PROGRESS_STEPS * report.progress, note=f"step {report.step}, loss {report.loss:.4f}")
 
         try:
-            trained = trainer.fit(
-                policy, windows, work.path, config=identity, sampler=sampler, on_step=show
-            )
+            trained = trainer.fit(policy, windows, work.path, config=identity, sampler=sampler, on_step=show)
         except KeyboardInterrupt:
             saved = (work.path / "checkpoints").exists()
             hint = f"resume=true run_dir={work.path} continues this training." if saved else "Nothing was trained yet."

@@ -48,10 +48,10 @@ class Storage:
                     f"{size >> 20} MB of columns do not fit in memory, and '{folder}' has {free >> 20} MB; "
                     f"{SPILL_FOLDER} can name a larger folder."
                 )
-            file = tempfile.TemporaryFile(dir=folder)
+            file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, the mapping keeps it open
         except OSError as error:
             raise DatasetError(f"'{folder}' cannot take what does not fit in memory: {error.strerror}.") from error
-        return np.memmap(file, dtype, "w+", shape=shape)  # the mapping keeps the file
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def read_columns(

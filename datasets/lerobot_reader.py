@@ -18,7 +18,7 @@ from praxon.contract import Feature, PolicyContract
 from praxon.datasets import lerobot_format as layout
 from praxon.datasets.columns import Storage, read_columns
 from praxon.datasets.infer import infer_contract
-from praxon.datasets.lerobot_index import DatasetIndex, read_index, read_json
+from praxon.datasets.lerobot_index import read_index, read_json
 from praxon.datasets.picture_files import PictureFiles
 from praxon.datasets.picture_loader import PictureLoader
 from praxon.datasets.source import Episode, Frames

@@ -31,7 +31,13 @@ def write_dataset(
     try:
         task = like.contract.task
         with LeRobotWriter(
-            partial, like.contract, task, like.robot_type, extra_features=like.extra_features, metadata=metadata, codec=codec
+            partial,
+            like.contract,
+            task,
+            like.robot_type,
+            extra_features=like.extra_features,
+            metadata=metadata,
+            codec=codec,
         ) as writer:
             yield writer
         if out.exists():

@@ -27,12 +27,14 @@ def run(config: Config) -> dict[str, Any]:
     require(config.path is not None, "Nothing was given; praxon data convert <path> out=<folder> names a recording.")
     path = Path(str(config.path))
     out = new_folder(config.out, "out=<folder>")
-    settings = {key: config[key] for key in ("fps", "robot", "task")} | (plain(config.options) if config.options else {})
+    settings = {key: config[key] for key in ("fps", "robot", "task")} | (
+        plain(config.options) if config.options else {}
+    )
     if config.contract is not None:
         settings["contract"] = PolicyContract.load(Path(str(config.contract)))
     name, _ = find_format(path, config.format)
     source = open_source(path, name, settings)
-    asked = plain(config.episodes) if isinstance(config.episodes, ListConfig) else config.episodes
+    asked = list(config.episodes) if isinstance(config.episodes, ListConfig) else config.episodes
     episodes = select_episodes(asked, len(source), source.splits, str(path))
     codec = config.codec or stored_codec(source)
     metadata = {**source.metadata, "converted": {"from": path.name, "format": name}}

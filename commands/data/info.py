@@ -59,7 +59,9 @@ def _timing(dataset: LeRobotDataset) -> dict[str, Any] | None:
 
 
 def _show(dataset: LeRobotDataset, result: dict[str, Any]) -> None:
-    console.print(f"[bold]{dataset.root}[/bold]: LeRobot {result['version']}, {result['bytes'] / 1e6:.1f} MB", highlight=False)
+    console.print(
+        f"[bold]{dataset.root}[/bold]: LeRobot {result['version']}, {result['bytes'] / 1e6:.1f} MB", highlight=False
+    )
     console.print(f"robot {result['robot']}, task {result['task']}: {'; '.join(dataset.tasks[:5])}", markup=False)
     console.print(
         f"{result['episodes']} episodes, {result['frames']} frames, {result['hours']:.2f} h at {result['fps']:g} per second; "
@@ -75,9 +77,10 @@ def _show(dataset: LeRobotDataset, result: dict[str, Any]) -> None:
         )
     if dataset.splits:
         console.print("splits: " + ", ".join(f"{name} {count}" for name, count in result["splits"].items()))
+    stored = dataset.index.features
     rows = [
-        [feature.name, feature.kind, dataset.index.features[feature.name].dtype, _shape(feature.shape), feature.unit, _names(feature)]
-        for feature in (*dataset.contract, *dataset.extra_features)
+        [each.name, each.kind, stored[each.name].dtype, _shape(each.shape), each.unit, _names(each)]
+        for each in (*dataset.contract, *dataset.extra_features)
     ]
     table("", ["feature", "kind", "stored as", "shape", "unit", "components"], rows)
     for name, reason in dataset.left_out.items():
@@ -89,7 +92,8 @@ def _quality(dataset: LeRobotDataset, plot: str | None) -> dict[str, Any]:
 
     quality = measure(dataset)
     rows = [
-        [row.measure, row.unit, row.lowest, row.median, row.highest, len(row.outliers), row.meaning] for row in describe(quality)
+        [row.measure, row.unit, row.lowest, row.median, row.highest, len(row.outliers), row.meaning]
+        for row in describe(quality)
     ]
     table("quality of episodes", ["measure", "unit", "lowest", "median", "highest", "stand out", "meaning"], rows)
     sentences = quality.outliers()
@@ -98,7 +102,7 @@ def _quality(dataset: LeRobotDataset, plot: str | None) -> dict[str, Any]:
     if len(sentences) > SHOWN:
         console.print(f"... and {len(sentences) - SHOWN} more; json=<file> keeps all.")
     if plot is not None:
-        from praxon.datasets.quality_plot import plot_quality
+        from praxon.commands.data._quality_plot import plot_quality
 
         plot_quality(quality, Path(plot))
         console.print(f"measures drawn in {plot}")
@@ -110,4 +114,8 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _names(feature: Any) -> str:
-    return ", ".join(feature.names) if len(feature.names) <= 10 else f"{', '.join(feature.names[:9])}, ... ({len(feature.names)})"
+    return (
+        ", ".join(feature.names)
+        if len(feature.names) <= 10
+        else f"{', '.join(feature.names[:9])}, ... ({len(feature.names)})"
+    )

@@ -18,7 +18,9 @@ from praxon.errors import DatasetError
 
 def run(config: Config) -> dict[str, Any]:
     """Merge as configured; returns what was written."""
-    require(len(config.sources) > 0, "Nothing was given; praxon data merge <folder> <folder> out=<folder> names datasets.")
+    require(
+        len(config.sources) > 0, "Nothing was given; praxon data merge <folder> <folder> out=<folder> names datasets."
+    )
     out = new_folder(config.out, "out=<folder>")
     datasets = [open_dataset(folder, "merge") for folder in config.sources]
     require_alike(datasets)

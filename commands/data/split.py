@@ -54,7 +54,9 @@ def divide(dataset: LeRobotDataset, asked: dict[str, Any], seed: int) -> dict[st
         if name not in shares
     }
     taken = [episode for episodes in parts.values() for episode in episodes]
-    require(len(set(taken)) == len(taken), f"The parts {', '.join(parts)} share episodes; each episode goes to one part.")
+    require(
+        len(set(taken)) == len(taken), f"The parts {', '.join(parts)} share episodes; each episode goes to one part."
+    )
     left = np.array(sorted(set(range(dataset.num_episodes)) - set(taken)), np.int64)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(left)
     edges = np.round(np.cumsum([0, *shares.values()]) * len(left)).astype(int)

@@ -42,7 +42,7 @@ def open_source(
                 f"{1 / contract.chunk.control_period_s:g}."
             )
         dataset.contract = contract
-    changes = {key: value for key, value in (("robot", robot), ("task", task)) if value is not None}
-    dataset.contract = replace(dataset.contract, **changes)
+    known = dataset.contract
+    dataset.contract = replace(known, robot=robot or known.robot, task=task or known.task)
     dataset.robot_type = robot or dataset.robot_type
     return dataset

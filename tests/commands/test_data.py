@@ -45,7 +45,14 @@ def test_merge_and_split_carry_every_bit(recorded):
     assert [same_episode(both, 3 + i, b, i) for i in range(2)] == [True] * 2
     assert [entry["sha256"] for entry in both.metadata["merged"]] == [a.digest(), b.digest()]
 
-    praxon("data", "split", recorded / "both", f"out='{recorded / 'parts'}'", "parts={last: [4], one: 0.25, rest: 0.75}", "seed=3")
+    praxon(
+        "data",
+        "split",
+        recorded / "both",
+        f"out='{recorded / 'parts'}'",
+        "parts={last: [4], one: 0.25, rest: 0.75}",
+        "seed=3",
+    )
     parts = {name: LeRobotDataset(recorded / "parts" / name) for name in ("last", "one", "rest")}
     went = {name: part.metadata["split"]["episodes"] for name, part in parts.items()}
     assert (went["last"], len(went["one"]), len(went["rest"])) == ([4], 1, 3)

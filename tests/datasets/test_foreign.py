@@ -90,7 +90,9 @@ def v3(tmp_path, film):
     tables = [episode_table(e, int(starts[e])) for e in range(4)]
     (root / "data/chunk-000").mkdir(parents=True)
     for file in range(2):
-        pq.write_table(pa.concat_tables(tables[2 * file : 2 * file + 2]), root / template.format(chunk_index=0, file_index=file))
+        pq.write_table(
+            pa.concat_tables(tables[2 * file : 2 * file + 2]), root / template.format(chunk_index=0, file_index=file)
+        )
     rows = []
     for e, length in enumerate(LENGTHS):
         film_start = 0 if e == 0 else int(starts[e] - starts[1])
@@ -111,7 +113,9 @@ def v3(tmp_path, film):
         )
     (root / "meta/episodes/chunk-000").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), root / "meta/episodes/chunk-000/file-000.parquet")
-    pandas.DataFrame({"task_index": [0, 1]}, index=pandas.Index(TASKS, name="task")).to_parquet(root / "meta/tasks.parquet")
+    pandas.DataFrame({"task_index": [0, 1]}, index=pandas.Index(TASKS, name="task")).to_parquet(
+        root / "meta/tasks.parquet"
+    )
     folder = root / "videos/observation.images.top/chunk-000"
     folder.mkdir(parents=True)
     film.encode(folder / "file-000.mp4", range(5), fps=10, g=2)
@@ -203,7 +207,11 @@ now = int(next(line for line in open("/proc/self/status") if line.startswith("Rs
 assert now - used < 100_000, (used, now)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env={"PRAXON_SPILL": str(tmp_path)}, timeout=120
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={"PRAXON_SPILL": str(tmp_path)},
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
 

@@ -118,7 +118,16 @@ def test_named_splits_follow_their_episodes(datasets, tmp_path):
 
 @pytest.mark.parametrize(
     ("asked", "found"),
-    [(None, [0, 1, 2, 3]), ("valid", [1, 3]), ("1:3", [1, 2]), ("2:", [2, 3]), (":2", [0, 1]), ("3", [3]), (2, [2]), ([3, 0], [3, 0])],
+    [
+        (None, [0, 1, 2, 3]),
+        ("valid", [1, 3]),
+        ("1:3", [1, 2]),
+        ("2:", [2, 3]),
+        (":2", [0, 1]),
+        ("3", [3]),
+        (2, [2]),
+        ([3, 0], [3, 0]),
+    ],
 )
 def test_episodes_are_chosen_in_a_word(asked, found):
     assert select_episodes(asked, 4, {"valid": [1, 3]}, "x") == found

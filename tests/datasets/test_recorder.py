@@ -16,7 +16,10 @@ CAMERAS = ("observation.images.left", "observation.images.right")
 CONTRACT = PolicyContract(
     "arm",
     "count",
-    (Feature("observation.state", "vector", (2,)), *(Feature(name, "image", (64, 64, 3), dtype="uint8") for name in CAMERAS)),
+    (
+        Feature("observation.state", "vector", (2,)),
+        *(Feature(name, "image", (64, 64, 3), dtype="uint8") for name in CAMERAS),
+    ),
     Feature("action", "vector", (1,)),
     Chunk(control_period_s=1 / 30),
 )
