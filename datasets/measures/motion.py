@@ -70,7 +70,7 @@ def episode_motion(positions: np.ndarray, times: np.ndarray) -> Motion:
     """Movement along positions (T, D) at times (T,) [s], strictly increasing; NaN for what too few frames can tell.
 
     Derivatives are divided differences, exact for polynomials of their degree at any spacing of the stamps. With duration
-    D and peak speed v, smoothness is -ln(D^3 / v^2 * integral |x'''|^2 dt) (equation 8 of the paper).
+    D and peak speed v, smoothness is -ln(D^3 / v^2 * integral |x'''|^2 dt).
     """
     num_frames = len(positions)
     speed, jerk = np.full((2, num_frames), np.nan)
