@@ -89,9 +89,8 @@ class EpisodeRecorder:
     def abort(self) -> None:
         """Drop the episode; nothing of it stays."""
         self._open = False
-        for camera, video in self._videos.items():
-            video.close()
-            part_of(self._writer.root / self._writer.video_path(camera)).unlink(missing_ok=True)
+        for video in self._videos.values():
+            video.discard()
         self._videos.clear()
 
     def __enter__(self) -> "EpisodeRecorder":

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class _Film:
 class _Run:
     """Rising pictures of one file that are decoded in one go, and their places in the batch."""
 
-    index: VideoIndex
+    film: _Film
     pictures: np.ndarray
     places: np.ndarray
 
@@ -53,13 +53,13 @@ class PictureLoader:
             )
         self.max_bytes = max_bytes
         self.num_threads = num_threads or len(os.sched_getaffinity(0))
-        self._films: dict[Path, _Film] = {}
-        self._slots: dict[tuple[int, ...], PictureSlots] = {}
         self._begin()
 
     def _begin(self) -> None:
-        """What cannot be carried into a forked process: locks that others held, threads, decoders in use."""
+        """A forked process begins anew too: it has none of the threads, and locks that they held would stay locked."""
         self._process = os.getpid()
+        self._films: dict[Path, _Film] = {}
+        self._slots: dict[tuple[int, ...], PictureSlots] = {}
         self._lock = threading.Lock()
         self._files: OrderedDict[Path, VideoBytes] = OrderedDict()
         self._idle: OrderedDict[Hashable, list[VideoDecoder]] = OrderedDict()
@@ -92,21 +92,27 @@ class PictureLoader:
         if self._process != os.getpid():
             self._begin()
         file_of, numbers = np.asarray(file_of).reshape(-1), np.asarray(numbers).reshape(-1)
-        if not len(file_of):
+        if out.dtype != np.uint8 or out.ndim != 4 or not len(out) == len(file_of) == len(numbers):
+            raise DatasetError(
+                f"{len(numbers)} pictures of {len(file_of)} files were asked into {out.dtype}{out.shape}; "
+                f"uint8 (N, height, width, 3) and N of each are needed."
+            )
+        if not len(out):
             return
         used, used_of = np.unique(file_of, return_inverse=True)
         films = self._seen([Path(files[place]) for place in used.tolist()], out.shape[1:])
         pictures = _locate(films, used_of, numbers, fps)
         keys = np.array([film.first for film in films])[used_of] + pictures
+        slots = self._slots[out.shape[1:]]
         with self._lock:
-            missing = self._slots[out.shape[1:]].take(keys, out)
+            missing = slots.take(keys, out)
         if not len(missing):
             return
         wanted, once = np.unique(keys[missing], return_index=True)
         places = missing[once]
-        self._decode([film.index for film in films], used_of[places], pictures[places], places, out)
+        self._decode(films, used_of[places], pictures[places], places, out)
         with self._lock:
-            self._slots[out.shape[1:]].put(wanted, out[places])
+            slots.put(wanted, out[places])
         if len(places) < len(missing):
             source = places[np.searchsorted(wanted, keys[missing])]
             copies = source != missing
@@ -116,7 +122,6 @@ class PictureLoader:
         """End the threads and forget everything; reading again begins anew."""
         if self._helpers is not None:
             self._helpers.shutdown()
-        self._films, self._slots = {}, {}
         self._begin()
 
     # -- files ------------------------------------------------------------------------------------
@@ -170,21 +175,16 @@ class PictureLoader:
     # -- decoding ---------------------------------------------------------------------------------
 
     def _decode(
-        self,
-        indexes: Sequence[VideoIndex],
-        index_of: np.ndarray,
-        pictures: np.ndarray,
-        places: np.ndarray,
-        out: np.ndarray,
+        self, films: Sequence[_Film], film_of: np.ndarray, pictures: np.ndarray, places: np.ndarray, out: np.ndarray
     ) -> None:
         """Decode pictures (rising within each file, all of one file together) into their places."""
         longest = -(-len(places) // (RUNS_PER_THREAD * self.num_threads)) if self.num_threads > 1 else len(places)
-        edges = np.flatnonzero(np.diff(index_of)) + 1
+        edges = np.flatnonzero(np.diff(film_of)) + 1
         runs: deque[_Run] = deque()
         for chosen in np.split(np.arange(len(places)), edges):
-            index = indexes[index_of[chosen[0]]]
-            for part in index.pieces(pictures[chosen], longest):
-                runs.append(_Run(index, pictures[chosen][part], places[chosen][part]))
+            film = films[film_of[chosen[0]]]
+            for part in film.index.pieces(pictures[chosen], longest):
+                runs.append(_Run(film, pictures[chosen][part], places[chosen][part]))
 
         def decode() -> None:
             while runs:
@@ -192,14 +192,27 @@ class PictureLoader:
                     run = runs.popleft()
                 except IndexError:
                     return
-                decoder = self._borrow(run.index)
-                for place, picture in decoder.pictures(run.index, self._open(run.index.path), run.pictures):
+                index = run.film.index
+                decoder = self._borrow(index)
+                keep = self._keeper(run.film)
+                for place, picture in decoder.pictures(index, self._open(index.path), run.pictures, keep):
                     out[run.places[place]] = picture
-                self._give(run.index.parameters, decoder)  # after an error it is not used again
+                self._give(index.parameters, decoder)  # after an error it is not used again
 
         self._together(decode, len(runs))
 
-    def _together(self, work, jobs: int) -> None:  # type: ignore[no-untyped-def]
+    def _keeper(self, film: _Film) -> Callable[[int, np.ndarray], None] | None:
+        """Keeps pictures that were decoded on the way, while nothing has to give way for them."""
+        slots = self._slots[film.index.height, film.index.width, 3]
+
+        def keep(number: int, picture: np.ndarray) -> None:
+            with self._lock:
+                if slots.room:
+                    slots.put(np.array([film.first + number]), picture[None])
+
+        return keep if slots.room else None
+
+    def _together(self, work: Callable[[], None], jobs: int) -> None:
         """Let several threads take jobs until none is left; the first error of any is raised when all have stopped."""
         helpers = [self._helpers.submit(work) for _ in range(min(jobs, self.num_threads) - 1)] if self._helpers else []
         try:

@@ -76,7 +76,11 @@ class PictureSlots:
 
     def put(self, numbers: np.ndarray, pictures: np.ndarray) -> None:
         """Keep pictures of different numbers; the last ones where there is not room for all."""
-        new = np.flatnonzero(self._slot_of[numbers] == EMPTY)[-self._count or len(numbers) :]
+        held = self._slot_of[numbers]
+        self._clock += 1
+        self._used[held[held != EMPTY]] = self._clock
+        new = np.flatnonzero(held == EMPTY)
+        new = new[max(len(new) - self._count, 0) :]
         if not len(new):
             return
         if len(self._free) < len(new):
@@ -84,7 +88,6 @@ class PictureSlots:
         slots, self._free = self._free[-len(new) :], self._free[: -len(new)]
         self._pictures[slots] = pictures[new]
         self._slot_of[numbers[new]], self._owner[slots] = slots, numbers[new]
-        self._clock += 1
         self._used[slots] = self._clock
 
     def _evict(self, count: int) -> None:

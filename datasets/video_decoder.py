@@ -1,6 +1,6 @@
 """Pictures from packets: decoding begins at a key frame's packet, without a seek, and ends when the wanted picture is out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 
 import av
 import numpy as np
@@ -11,6 +11,8 @@ from praxon.errors import DatasetError
 
 # By default the conversion to RGB starts a thread per processor for every picture, which takes longer than the picture.
 ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+Passing = Callable[[int, np.ndarray], None]
 
 
 class VideoDecoder:
@@ -33,8 +35,15 @@ class VideoDecoder:
         with open_container(index.path) as container:
             return cls(container.streams.video[0].codec_context)
 
-    def pictures(self, index: VideoIndex, file: VideoBytes, pictures: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def pictures(
+        self, index: VideoIndex, file: VideoBytes, pictures: np.ndarray, passing: Passing | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Decode rising pictures of one file.
+
+        Args:
+            index, file: the file.
+            pictures: (N,) which, rising and different.
+            passing: given (number, picture) of those that had to be decoded on the way.
 
         Yields:
             (place in ``pictures``, (height, width, 3) uint8 RGB), in any order; the memory is the decoder's, copy it.
@@ -42,25 +51,33 @@ class VideoDecoder:
         Raises:
             DatasetError: a picture is damaged or missing.
         """
-        for first, last in index.runs(pictures):
-            wanted = {int(number): first + place for place, number in enumerate(pictures[first:last])}
-            start = int(index.start_of[pictures[first]])
-            stop = int(index.packet_of[pictures[first:last]].max()) + 1
-            for number, picture in self.stretch(index, file, start, stop, wanted):
+        for part, start, stop in index.runs(pictures):
+            wanted = dict(zip(pictures[part].tolist(), range(part.start, part.stop), strict=True))
+            for number, picture in self.stretch(index, file, start, stop, wanted, passing):
                 yield wanted.pop(number), picture
+                if not wanted:
+                    break  # what the decoder still holds back nobody waits for
             if wanted:
                 raise _damaged(index, min(wanted))
 
     def stretch(
-        self, index: VideoIndex, file: VideoBytes, start: int, stop: int, wanted: "dict[int, int] | range"
+        self,
+        index: VideoIndex,
+        file: VideoBytes,
+        start: int,
+        stop: int,
+        wanted: Container[int],
+        passing: Passing | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Decode packets ``start`` to ``stop`` - 1 and convert those whose picture is wanted; yields (picture, RGB)."""
+        """Decode packets ``start`` to ``stop`` - 1; yields (number, RGB) of the wanted pictures in the order of showing."""
         try:
             for frame in self._frames(index, file, start, stop):
                 if frame.pts in wanted:
                     if frame.is_corrupt:
                         raise _damaged(index, frame.pts)
                     yield frame.pts, self._rgb(index, frame)
+                elif passing is not None and not frame.is_corrupt and index.is_complete(frame.pts, start):
+                    passing(frame.pts, self._rgb(index, frame))
         except UNREADABLE as error:
             reason = getattr(error, "strerror", None) or error
             raise DatasetError(f"The video '{index.path}' cannot be decoded: {reason}.") from error
@@ -81,7 +98,7 @@ class VideoDecoder:
                 f"the file says {index.height}x{index.width}."
             )
         plane = self._reformatter.reformat(frame, format="rgb24", **ONE_THREAD).planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         return rows[: frame.height, : frame.width * 3].reshape(frame.height, frame.width, 3)
 
 

@@ -1,19 +1,25 @@
 """What an MP4 file holds: the time, place and nearest key frame of every picture, found once without decoding any."""
 
 import itertools
+import math
 import os
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
+from av.packet import PacketSideData
 
 from praxon.errors import DatasetError
 
 UNREADABLE = (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError)
 """What the library raises for files that are not what they claim to be."""
+
+NEW_EXTRADATA = 1
+"""The library's number for this kind of side data (``AV_PKT_DATA_NEW_EXTRADATA``)."""
+
+PACKET = np.dtype([("ticks", "i8"), ("offset", "i8"), ("size", "i8"), ("key", "?"), ("hidden", "?")])
 
 
 class VideoBytes:
@@ -48,7 +54,7 @@ class VideoIndex:
         offsets, sizes: (num_packets,) where each packet is in the file [bytes].
         picture_of: (num_packets,) the picture in it; negative where an edit list hides it.
         keys: (num_packets,) decoding can begin here.
-        settings: decoder settings that change in the middle of the file, as (first packet, side data).
+        settings: the decoder's settings as (first packet for which they hold, side data), those of the file's head first.
     """
 
     path: Path
@@ -65,7 +71,7 @@ class VideoIndex:
     sizes: np.ndarray
     picture_of: np.ndarray
     keys: np.ndarray
-    settings: tuple[tuple[int, Any], ...]
+    settings: tuple[tuple[int, PacketSideData], ...]
     _grids: dict[float, bool] = field(default_factory=dict, repr=False)
 
     @property
@@ -76,6 +82,8 @@ class VideoIndex:
     def is_on_grid(self, fps: float) -> bool:
         """Picture n is shown less than half a frame from n / fps, for every n."""
         if fps not in self._grids:
+            if not 0 < fps < math.inf:
+                raise DatasetError(f"Pictures of '{self.path}' are numbered at a positive rate; got {fps} per second.")
             grid = np.arange(self.num_pictures) / fps
             self._grids[fps] = bool(np.all(np.abs(self.times_s - grid) < 0.5 / fps))
         return self._grids[fps]
@@ -101,12 +109,14 @@ class VideoIndex:
             )
         return places
 
-    def runs(self, pictures: np.ndarray) -> Iterator[tuple[int, int]]:
-        """Split rising pictures where decoding should begin anew; yields (first, last + 1) places in ``pictures``."""
-        reach = np.maximum.accumulate(self.packet_of[pictures])
-        cuts = np.flatnonzero(self.start_of[pictures[1:]] > reach[:-1] + 1) + 1
-        edges = [0, *cuts.tolist(), len(pictures)]
-        return itertools.pairwise(edges)
+    def runs(self, pictures: np.ndarray) -> Iterator[tuple[slice, int, int]]:
+        """Split rising pictures where decoding should begin anew; yields (part of ``pictures``, first packet, last + 1)."""
+        if not len(pictures):
+            return iter(())
+        packets, starts = self.packet_of[pictures], self.start_of[pictures]
+        firsts = np.concatenate([[0], np.flatnonzero(starts[1:] > np.maximum.accumulate(packets)[:-1] + 1) + 1])
+        parts = itertools.starmap(slice, itertools.pairwise([*firsts.tolist(), len(pictures)]))
+        return zip(parts, starts[firsts].tolist(), (np.maximum.reduceat(packets, firsts) + 1).tolist(), strict=True)
 
     def pieces(self, pictures: np.ndarray, longest: int) -> Iterator[slice]:
         """Split rising pictures at key frames into pieces that can be decoded side by side, none much over ``longest``."""
@@ -119,20 +129,24 @@ class VideoIndex:
                 yield slice(first, cut)
                 first = cut
 
+    def is_complete(self, picture: int, start: int) -> bool:
+        """Nothing before packet ``start`` is needed for the picture; some shown before a key frame need what is stored before."""
+        return 0 <= picture < self.num_pictures and bool(self.start_of[picture] >= start)
+
     def packets(self, file: VideoBytes, start: int, stop: int) -> Iterator[av.Packet]:
         """Packets ``start`` to ``stop`` - 1 as stored, their time stamp the number of the picture in it."""
-        settings = [data for first, data in self.settings if first <= start][-1:]
-        changes = dict(self.settings)
-        for number in range(start, stop):
-            size = int(self.sizes[number])
+        # Told anew at every beginning: the decoder may come from another place, or another file, with settings of its own.
+        settings = dict(self.settings[1:]) if len(self.settings) > 1 else {}
+        settings.update([(start, data) for first, data in self.settings if first <= start][-1:])
+        span = slice(start, stop)
+        rows = zip(self.sizes[span].tolist(), self.offsets[span].tolist(), self.picture_of[span].tolist(), strict=True)
+        for number, (size, offset, picture) in enumerate(rows, start):
             packet = av.Packet(size)  # its memory is padded, as decoders need it; a slice of bytes would not be
-            if os.preadv(file.descriptor, [packet], int(self.offsets[number])) != size:
+            if os.preadv(file.descriptor, [packet], offset) != size:
                 raise DatasetError(f"The video '{self.path}' has become shorter since it was opened.")
-            packet.pts = int(self.picture_of[number])
-            if number == start and settings:
-                settings[0].to_packet(packet)
-            elif number in changes:
-                changes[number].to_packet(packet)
+            packet.pts = picture
+            if number in settings:
+                settings[number].to_packet(packet)
             yield packet
 
 
@@ -158,54 +172,53 @@ def read_index(path: Path) -> tuple[VideoIndex, av.VideoCodecContext]:
     path = Path(path)
     with open_container(path) as container:
         stream = container.streams.video[0]
-        context, listed = stream.codec_context, stream.frames
-        if listed > path.stat().st_size:
+        context = stream.codec_context
+        if stream.frames > path.stat().st_size:
             raise DatasetError(
-                f"The video '{path}' cannot be read: it promises {listed} pictures, more than its bytes."
+                f"The video '{path}' cannot be read: it promises {stream.frames} pictures, more than its bytes."
             )
-        rows: list[tuple[int, int, int, bool, bool]] = []
-        settings: list[tuple[int, Any]] = []
-        first = last = None
-        try:
-            for packet in container.demux(stream):
-                if packet.pts is None or packet.pos is None or packet.is_corrupt or packet.size == 0:
-                    break  # the end, or where the file was cut off
-                if packet.has_sidedata("new_extradata"):
-                    settings.append((len(rows), packet.get_sidedata("new_extradata")))
-                rows.append((packet.pts, packet.pos, packet.size, packet.is_keyframe, packet.is_discard))
-                first, last = first or packet, packet
-        except UNREADABLE as error:
-            if not rows:
-                raise _unreadable(path, error) from error
-        ticks, offsets, sizes, keys, hidden = (
-            (np.array(column) for column in zip(*rows, strict=True)) if rows else [()] * 5
-        )
-        if first is None or last is None or np.all(hidden):
+        settings: list[tuple[int, PacketSideData]] = []
+        if context.extradata:
+            head = PacketSideData(NEW_EXTRADATA, len(context.extradata))  # type: ignore[call-arg]  # missing in its stub
+            head.update(context.extradata)
+            settings.append((0, head))
+        table = _packet_table(path, container, settings)
+        if table["hidden"].all():
             raise DatasetError(f"The video '{path}' holds not one whole picture.")
-        file = VideoBytes(path)
-        for packet in (first, last):
-            if os.pread(file.descriptor, packet.size, packet.pos) != bytes(packet):
+        return _index(path, stream, table, tuple(settings)), context
+
+
+def _packet_table(
+    path: Path, container: av.container.InputContainer, settings: list[tuple[int, PacketSideData]]
+) -> np.ndarray:
+    """Every whole packet in the order of decoding, as ``PACKET``; adds changes of the decoder's settings to ``settings``."""
+    file = VideoBytes(path)
+    rows: list[tuple[int, int, int, bool, bool]] = []
+    try:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.pts is None or packet.pos is None or packet.is_corrupt or packet.size == 0:
+                break  # the end, or where the file was cut off
+            if not rows and os.pread(file.descriptor, packet.size, packet.pos) != bytes(packet):
                 raise DatasetError(f"The video '{path}' cannot be read: its pictures are not stored as they are.")
-        return _index(path, stream, listed, ticks, offsets, sizes, keys, hidden, tuple(settings)), context
+            if packet.has_sidedata("new_extradata"):
+                settings.append((len(rows), packet.get_sidedata("new_extradata")))
+            rows.append((packet.pts, packet.pos, packet.size, packet.is_keyframe, packet.is_discard))
+    except UNREADABLE as error:
+        if not rows:
+            raise _unreadable(path, error) from error
+    return np.array(rows, PACKET)
 
 
 def _index(
-    path: Path,
-    stream: av.VideoStream,
-    listed: int,
-    ticks: np.ndarray,
-    offsets: np.ndarray,
-    sizes: np.ndarray,
-    keys: np.ndarray,
-    hidden: np.ndarray,
-    settings: tuple[tuple[int, Any], ...],
+    path: Path, stream: av.VideoStream, table: np.ndarray, settings: tuple[tuple[int, PacketSideData], ...]
 ) -> VideoIndex:
-    shown = np.flatnonzero(~hidden)
+    ticks = table["ticks"]
+    shown = np.flatnonzero(~table["hidden"])
     packet_of = shown[np.argsort(ticks[shown], kind="stable")]
     picture_of = np.full(len(ticks), -1)
     picture_of[packet_of] = np.arange(len(packet_of))
     # Pictures shown before a key frame but stored after it need the pictures before it: they begin one key frame earlier.
-    key_packets = np.flatnonzero(keys)
+    key_packets = np.flatnonzero(table["key"])
     key_ticks = np.maximum.accumulate(ticks[key_packets])
     stored = np.searchsorted(key_packets, packet_of, side="right") - 1
     in_time = np.searchsorted(key_ticks, ticks[packet_of], side="right") - 1
@@ -225,14 +238,14 @@ def _index(
         width=context.width,
         pixels=str(context.pix_fmt),
         parameters=parameters,
-        num_listed=listed,
+        num_listed=max(stream.frames - int(table["hidden"].sum()), len(packet_of)),  # files in fragments promise none
         times_s=ticks[packet_of] * float(stream.time_base),
         packet_of=packet_of,
         start_of=start_of,
-        offsets=offsets,
-        sizes=sizes,
+        offsets=table["offset"].copy(),
+        sizes=table["size"].copy(),
         picture_of=picture_of,
-        keys=keys,
+        keys=table["key"].copy(),
         settings=settings,
     )
 

@@ -94,6 +94,7 @@ class VideoReader:
     def _fresh(self) -> VideoDecoder:
         """The decoder, freed from what was being read."""
         self._following, self._next = iter(()), -1
+        self._open()
         if self._decoder is None:
             self._decoder = VideoDecoder.of(self.index)
         return self._decoder

@@ -1,6 +1,7 @@
 """Writing pictures into an MP4 whose picture n is shown at n / fps: one at a time, in memory that does not grow."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -45,7 +46,7 @@ CODECS = {
             "g": "2",
             "crf": "18",
             "preset": "veryfast",
-            "x265-params": "log-level=error:pools=none:frame-threads=1:info=0",
+            "x265-params": "log-level=error:pools=none:frame-threads=1:info=0:open-gop=0:bframes=0",
         },
     ),
     "av1": Codec("libsvtav1", "yuv420p", {"g": "2", "crf": "30", "preset": "10", "svtav1-params": "lp=1"}),
@@ -97,6 +98,7 @@ class VideoWriter:
         self.path, self.num_pictures = Path(path), 0
         self._shape = (height, width, 3)
         self._time_base = 1 / frame_rate(fps)
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints a page of settings for every file otherwise
         self._container = create_container(self.path)
         try:
             self._stream = self._container.add_stream(

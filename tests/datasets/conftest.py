@@ -1,6 +1,7 @@
 """Films whose pictures show their own number, so that a picture from the wrong place names itself."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -31,11 +32,11 @@ def in_order(path):
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def encode(path, numbers, encoder="libx264", fps=30, ticks=None, time_base=None, pixels="yuv420p", **options):
-    """Write pictures of these numbers with any encoder, time base and stamps."""
-    with av.open(str(path), "w", format="mp4") as container:
+def encode(path, numbers, encoder="libx264", fps=30, ticks=None, time_base=None, container=None, **options):
+    """Write pictures of these numbers with any encoder, time base and stamps; returns the path."""
+    with av.open(str(path), "w", format="mp4", options=container or {}) as container:
         stream = container.add_stream(encoder, rate=Fraction(fps), options={k: str(v) for k, v in options.items()})
-        stream.height, stream.width, stream.pix_fmt = SIDE, SIDE, pixels
+        stream.height, stream.width, stream.pix_fmt = SIDE, SIDE, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = stream.time_base = time_base or Fraction(1, fps)
         for place, number in enumerate(numbers):
@@ -46,11 +47,21 @@ def encode(path, numbers, encoder="libx264", fps=30, ticks=None, time_base=None,
     return path
 
 
+def joined(folder, names):
+    """Join files as LeRobot does, with FFmpeg's concat demuxer; returns the path."""
+    (folder / "list.txt").write_text("ffconcat version 1.0\n" + "".join(f"file {name}.mp4\n" for name in names))
+    path = folder / "joined.mp4"
+    with av.open(str(folder / "list.txt"), format="concat") as source, av.open(str(path), "w", format="mp4") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path
+
+
 @pytest.fixture(scope="session")
 def film():
     """The functions above under one name."""
 
-    class Film:
-        numbered, shown, in_order, encode = map(staticmethod, (numbered, shown, in_order, encode))
-
-    return Film
+    return SimpleNamespace(numbered=numbered, shown=shown, in_order=in_order, encode=encode, joined=joined)
