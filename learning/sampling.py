@@ -55,9 +55,7 @@ def by_quality(
     return WeightedSampler(np.concatenate(found), batch_size, seed)
 
 
-def mixture(
-    windows: JoinedWindows, batch_size: int, seed: int, shares: Sequence[float] | None = None
-) -> Sampler:
+def mixture(windows: JoinedWindows, batch_size: int, seed: int, shares: Sequence[float] | None = None) -> Sampler:
     """A fixed share of every batch from each dataset, however large it is (symmetric sampling: two datasets, half each).
 
     Args:
