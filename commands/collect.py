@@ -4,33 +4,20 @@ Leaves <run_dir>/dataset in LeRobot's v3.0 layout, carrying the contract, and re
 Example: praxon collect task=lift episodes=50 run_dir=runs/lift
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from praxon.commands._hydra import Config
 from praxon.commands._run import Run, console, log, plain, progress_bar, require, require_numbers
 from praxon.errors import DatasetError
-from praxon.robots.loop import Tick
-from praxon.sim.episode import EpisodeResult
 from praxon.sim.factory import make_simulation
 from praxon.sim.parallel import Worker, run_seeds
 from praxon.sim.perturbation import PerturbedAgent
+from praxon.sim.recording import Demonstration, record_episode
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import success_summary
 
 ATTEMPTS_PER_EPISODE = 3
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """One recorded episode: frames by feature name, stamps [ns], and how it went."""
-
-    frames: dict[str, np.ndarray]
-    stamps_ns: np.ndarray
-    result: EpisodeResult
 
 
 def demonstrator(
@@ -48,19 +35,7 @@ def demonstrator(
     agent = PerturbedAgent(expert, simulation.scene.robot, perturbation_rad, period_s)
 
     def demonstrate(seed: int) -> Demonstration:
-        frames: dict[str, list[np.ndarray]] = {feature.name: [] for feature in simulation.contract}
-        stamps: list[int] = []
-
-        def record(tick: Tick) -> None:
-            if tick.observation is None or agent.intended is None:
-                return
-            for name, value in tick.observation.features.items():
-                frames[name].append(value)
-            frames[simulation.contract.action.name].append(agent.intended.astype(np.float32))
-            stamps.append(tick.observation.stamp_ns)
-
-        result = simulation.run(agent, seed, [record], linger_s)
-        return Demonstration({name: np.stack(values) for name, values in frames.items()}, np.array(stamps), result)
+        return record_episode(simulation, agent, seed, linger_s)
 
     return demonstrate
 
@@ -88,7 +63,11 @@ def run(config: Config) -> dict[str, Any]:
     kept = attempts = successes = frames = 0
     with (
         LeRobotWriter(
-            work.path / "dataset", described.contract, described.task.instruction, described.scene.robot.name
+            work.path / "dataset",
+            described.contract,
+            described.task.instruction,
+            described.scene.robot.name,
+            codec=config.codec,
         ) as writer,
         progress_bar(f"collect {described.task.name}", config.episodes) as advance,
     ):

@@ -24,7 +24,7 @@ from praxon.datasets.picture_files import encode_png
 from praxon.datasets.source import Frames
 from praxon.datasets.statistics import feature_statistics, to_json
 from praxon.datasets.timing import measure_timing
-from praxon.datasets.video_file import StoredVideo, VideoReader, copy_video, write_video
+from praxon.datasets.video_file import StoredVideo, VideoReader, available_codecs, copy_video, write_video
 from praxon.errors import ContractError, DatasetError
 
 BLOCK = 64
@@ -83,6 +83,10 @@ class LeRobotWriter:
         pictures = [feature.name for feature in self._extra if layout.is_picture(feature)]
         if pictures:
             raise DatasetError(f"Pictures belong in the contract, not in extra_features: {', '.join(pictures)}.")
+        if codec not in (layout.PNG, *available_codecs()):
+            raise DatasetError(
+                f"Pictures cannot be stored as '{codec}' here; available: {', '.join((*available_codecs(), layout.PNG))}."
+            )
         self._table = layout.feature_table(contract, self._extra, codec)
         self._schema = layout.data_schema(self._table)
         if resume and (self.root / layout.INFO).is_file():

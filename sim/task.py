@@ -15,6 +15,7 @@ from praxon.contract import Feature
 from praxon.robots.base import Agent
 from praxon.robots.spec import RobotSpec
 from praxon.sim.scene import Scene
+from praxon.sim.symmetry import Symmetry
 
 POSE_COMPONENTS = ("x", "y", "z", "qw", "qx", "qy", "qz")
 
@@ -36,6 +37,8 @@ class Task(ABC):
     """Cameras that the world offers besides the robot's own."""
     start_noise_rad: ClassVar[float] = 0.02
     """Half-width of the uniform noise on the arm's home pose at the start [rad]."""
+    symmetry: ClassVar[Symmetry | None] = None
+    """How its demonstrations may be carried over to other starts (praxon data augment); None: they may not."""
 
     def __init__(self, robot: RobotSpec) -> None:
         self.robot = robot

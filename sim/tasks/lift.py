@@ -9,6 +9,7 @@ from praxon.contract import Observation
 from praxon.sim.expert import ToolTarget
 from praxon.sim.grasping import CLOSED_M, GraspExpert
 from praxon.sim.scene import Scene
+from praxon.sim.symmetry import Anchor, Symmetry
 from praxon.sim.task import Task, tolerance
 
 CUBE_HALF_M = GraspExpert.CUBE_HALF_M
@@ -26,6 +27,7 @@ class Lift(Task):
     world = Path(__file__).with_suffix(".xml")
     objects = ("cube",)
     time_limit_s = 8.0
+    symmetry = Symmetry((Anchor("cube"),), mirror=True)
 
     def place(self, scene: Scene, rng: np.random.Generator) -> None:
         """The cube on the table."""

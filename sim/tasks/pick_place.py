@@ -9,6 +9,7 @@ from praxon.contract import Observation
 from praxon.sim.expert import ToolTarget
 from praxon.sim.grasping import CLOSED_M, OPEN_M, GraspExpert, funnel
 from praxon.sim.scene import Scene
+from praxon.sim.symmetry import Anchor, Symmetry
 from praxon.sim.task import Task, tolerance
 
 CUBE_HALF_M = GraspExpert.CUBE_HALF_M
@@ -28,6 +29,7 @@ class PickPlace(Task):
     world = Path(__file__).with_suffix(".xml")
     objects = ("cube", "goal")
     time_limit_s = 12.0
+    symmetry = Symmetry((Anchor("cube"), Anchor("goal", round=True)), mirror=True)
 
     def place(self, scene: Scene, rng: np.random.Generator) -> None:
         """Cube and marker, drawn until they are far enough apart."""

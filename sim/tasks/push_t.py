@@ -45,7 +45,11 @@ def coverage(pose: np.ndarray, goal: np.ndarray) -> float:
 
 
 class PushT(Task):
-    """The T starts anywhere in ``AREA``, turned anyhow, covering at most ``START_COVERAGE`` of the goal."""
+    """The T starts anywhere in ``AREA``, turned anyhow, covering at most ``START_COVERAGE`` of the goal.
+
+    It declares no symmetry: the goal stays where it is, so that block and pushes cannot be moved together, and the one
+    motion that keeps the goal, the mirror along its stem, turns the fingers by a quarter and mostly leaves ``AREA``.
+    """
 
     name = "push_t"
     instruction = "Push the T-shaped block onto the green marker."

@@ -8,6 +8,7 @@ import numpy as np
 from praxon.contract import Observation
 from praxon.sim.expert import ScriptedExpert, ToolTarget
 from praxon.sim.scene import Scene
+from praxon.sim.symmetry import Anchor, Symmetry
 from praxon.sim.task import Task, tolerance
 
 REGION = ((0.35, -0.30, 0.10), (0.65, 0.30, 0.50))
@@ -27,6 +28,7 @@ class Reach(Task):
     objects = ("goal",)
     time_limit_s = 6.0
     start_noise_rad = 0.1
+    symmetry = Symmetry((Anchor("goal", round=True),), mirror=True)
 
     def place(self, scene: Scene, rng: np.random.Generator) -> None:
         """The point, drawn until it is far enough from the tool."""
