@@ -25,7 +25,7 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     overrides = _expand(verb, overrides)
     parsed = _parse(overrides)
     name_of_file = _file(verb)
-    groups = {entry.name for entry in CONFIGS.iterdir() if entry.is_dir() and not entry.name.startswith("_")}
+    groups = _groups(verb)
     chosen = [override for override in parsed if override.key_or_group in groups]
     for override in chosen:
         group, name = override.key_or_group, override.get_value_string()
@@ -37,7 +37,12 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
         try:
             base = compose(name_of_file, overrides=[_text(override) for override in chosen])
             _check_keys(verb, base, [override for override in parsed if override not in chosen], groups)
-            config = compose(name_of_file, overrides=overrides)
+            # hydra takes any name of a folder for a choice of a config; a verb may have a plain setting of that name.
+            folders = {entry.name for entry in CONFIGS.iterdir() if entry.is_dir()} - groups
+            plain = [override for override in parsed if override.key_or_group in folders]
+            config = compose(name_of_file, overrides=[_text(each) for each in parsed if each not in plain])
+            for override in plain:
+                OmegaConf.update(config, override.key_or_group, override.value())
             OmegaConf.resolve(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"The overrides of '{verb}' cannot be applied: {' '.join(str(error).split())}") from error
@@ -68,6 +73,12 @@ def help_text(verb: str, docstring: str) -> str:
             ]
             lines += [f"    {group}.{key}={OmegaConf.select(OmegaConf.create(settings), key)}" for key in keys]
     return "\n".join(lines)
+
+
+def _groups(verb: str) -> set[str]:
+    """Config groups of which the verb takes a choice."""
+    text = (CONFIGS / f"{_file(verb)}.yaml").read_text()
+    return set(re.findall(r"^  - (?:override )?/?(\w+): ", text, re.MULTILINE))
 
 
 def _file(verb: str) -> str:

@@ -39,7 +39,7 @@ class LeRobotWriter:
     Args:
         root: folder of the dataset; must not exist or be empty, unless ``resume``.
         contract: features, names, units and rate of what will be written.
-        task: the instruction in words, for episodes that are added without one.
+        task: the instruction in words, for episodes that are added without one; None where each brings its own.
         robot_type: name of the robot.
         extra_features: columns beyond the contract that policies do not read, e.g. ``next.reward``, ``next.success``.
         metadata: where the data come from (seeds, versions); plain values, stored in ``meta/praxon.json``.
@@ -57,7 +57,7 @@ class LeRobotWriter:
         self,
         root: Path,
         contract: PolicyContract,
-        task: str,
+        task: str | None = None,
         robot_type: str | None = None,
         *,
         extra_features: Sequence[Feature] = (),
@@ -97,7 +97,7 @@ class LeRobotWriter:
                 f"The folder '{self.root}' already holds something; a new dataset needs a folder of its own."
             )
         self._write(layout.CONTRACT, self.contract.save)
-        self._task_numbers([task])
+        self._task_numbers([] if task is None else [task])
         if self._extra or metadata:
             self._write_ours()
         self._write_info()
@@ -175,6 +175,10 @@ class LeRobotWriter:
         """Write the table and the entry of an episode whose videos are in place; returns its index."""
         episode, length = self.num_episodes, len(stamps_ns)
         tasks = self._task if task is None else task
+        if tasks is None:
+            raise DatasetError(
+                f"Episode {episode} has no instruction; task= of the writer or of the episode gives one."
+            )
         texts = [tasks] * length if isinstance(tasks, str) else [str(text) for text in tasks]
         if len(texts) != length or not all(texts):
             raise DatasetError(f"Episode {episode} has {len(texts)} instructions for {length} frames, or empty ones.")
@@ -275,7 +279,7 @@ class LeRobotWriter:
     def _task_numbers(self, texts: Sequence[str]) -> np.ndarray:
         """Their numbers; new ones are in tasks.parquet before any episode names them."""
         new = [text for text in dict.fromkeys(texts) if text not in self._tasks]
-        if new:
+        if new or not (self.root / layout.TASKS).exists():
             self._tasks += new
             self._write(layout.TASKS, partial(pq.write_table, layout.tasks_table(self._tasks)))
         numbers = {text: number for number, text in enumerate(self._tasks)}
@@ -322,7 +326,7 @@ class LeRobotWriter:
             told = info | {"total_tasks": len(self._tasks)}  # a task may be new when its episode was cut off
             pairs = {
                 "contract": (PolicyContract.load(self.root / layout.CONTRACT), self.contract),
-                "task": (self._task in self._tasks, True),
+                "task": (self._task is None or self._task in self._tasks, True),
                 "extra features": (ours["extra_features"], layout.to_plain(self._extra)),
                 "metadata": (ours["metadata"], json.loads(json.dumps(self._metadata))),
                 "robot, codec or layout": (told, json.loads(json.dumps(self._info()))),

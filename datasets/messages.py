@@ -9,7 +9,6 @@ raises ``MessageError`` with the cause under which it is counted; nothing is eve
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from praxon.contract import Feature
@@ -109,8 +108,9 @@ def pose_from_message(message: Any, frame: str) -> np.ndarray:
 
 # -- pictures -------------------------------------------------------------------------------------
 
-CHANNEL_ORDER = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "mono8": (0, 0, 0)}
-"""Which stored channel becomes red, green and blue."""
+CHANNEL_ORDER = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0)}
+"""Which stored channel is red, green and blue."""
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers of a JPEG after which its height and width stand."""
@@ -118,12 +118,12 @@ _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 def check_image(message: Any, shape: Sequence[int]) -> None:
     """Raise ``MessageError`` unless an Image holds a picture of ``shape`` (height, width, 3) in an encoding understood."""
-    if message.encoding not in CHANNEL_ORDER:
-        known = ", ".join(CHANNEL_ORDER)
+    if message.encoding not in _CHANNELS:
+        known = ", ".join(_CHANNELS)
         raise MessageError("malformed", f"A picture is encoded as '{message.encoding}'; understood are {known}.")
     height, width = message.height, message.width
     _require_size(height, width, shape)
-    if message.step < _channels(message) * width or len(message.data) != height * message.step:
+    if message.step < _CHANNELS[message.encoding] * width or len(message.data) != height * message.step:
         raise MessageError(
             "malformed", f"A picture of {height} x {width} with step {message.step} has {len(message.data)} bytes."
         )
@@ -134,15 +134,16 @@ def image_from_message(message: Any, shape: Sequence[int]) -> np.ndarray:
     check_image(message, shape)
     rows = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)
     # Rows may be padded at their end.
-    picture = rows[:, : _channels(message) * message.width].reshape(message.height, message.width, -1)
-    return np.ascontiguousarray(picture[..., CHANNEL_ORDER[message.encoding]])
+    picture = rows[:, : _CHANNELS[message.encoding] * message.width].reshape(message.height, message.width, -1)
+    grey = (0, 0, 0)
+    return np.ascontiguousarray(picture[..., CHANNEL_ORDER.get(message.encoding, grey)])
 
 
 def check_compressed(message: Any, shape: Sequence[int]) -> None:
     """Raise ``MessageError`` unless a CompressedImage says it is a JPEG or PNG of ``shape``; pixels are not decoded."""
     size = _coded_size(bytes(memoryview(message.data)))
     if size is None:
-        raise MessageError("malformed", f"A picture compressed as '{message.format}' is neither JPEG nor PNG.")
+        raise MessageError("malformed", f"A picture compressed as '{message.format}' is no whole JPEG or PNG.")
     _require_size(*size, shape)
 
 
@@ -151,6 +152,8 @@ def compressed_from_message(message: Any, shape: Sequence[int]) -> np.ndarray:
 
     The size is read before pixels are decoded, so that a file that claims to be huge costs nothing.
     """
+    import cv2
+
     check_compressed(message, shape)
     coded = np.frombuffer(memoryview(message.data), dtype=np.uint8)
     try:
@@ -160,12 +163,8 @@ def compressed_from_message(message: Any, shape: Sequence[int]) -> np.ndarray:
         raise MessageError("malformed", f"A compressed picture cannot be decoded: {error.err}.") from error
     if picture is None:
         raise MessageError("malformed", "A compressed picture cannot be decoded.")
-    _require_size(*picture.shape[:2], shape)
+    _require_size(picture.shape[0], picture.shape[1], shape)
     return np.ascontiguousarray(picture[..., ::-1])
-
-
-def _channels(message: Any) -> int:
-    return 1 if message.encoding == "mono8" else 3
 
 
 def _require_size(height: int, width: int, shape: Sequence[int]) -> None:
@@ -174,8 +173,8 @@ def _require_size(height: int, width: int, shape: Sequence[int]) -> None:
 
 
 def _coded_size(coded: bytes) -> tuple[int, int] | None:
-    """(height, width) as a PNG or JPEG says it; ``None`` where it is neither."""
-    if coded.startswith(_PNG) and coded[12:16] == b"IHDR":
+    """(height, width) as a PNG or JPEG says it; ``None`` where it is neither, or a PNG is not whole."""
+    if coded.startswith(_PNG) and coded[12:16] == b"IHDR" and _png_fits(coded):
         return int.from_bytes(coded[20:24], "big"), int.from_bytes(coded[16:20], "big")
     if not coded.startswith(_JPEG):
         return None
@@ -189,6 +188,15 @@ def _coded_size(coded: bytes) -> tuple[int, int] | None:
         # 0xFF may be repeated before a marker.
         place += 1 if marker == 0xFF else 2 + int.from_bytes(coded[place + 2 : place + 4], "big")
     return None
+
+
+def _png_fits(coded: bytes) -> bool:
+    """Whether every part of a PNG is as long as it says: OpenCV takes the memory that a part claims before reading it."""
+    place = len(_PNG)
+    while place < len(coded):
+        # Length, name, content, checksum.
+        place += 12 + int.from_bytes(coded[place : place + 4], "big")
+    return place == len(coded)
 
 
 # -- numbers --------------------------------------------------------------------------------------

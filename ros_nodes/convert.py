@@ -1,6 +1,7 @@
 """Messages to arrays and back: pure functions, joints by name, SI units, quaternions (w, x, y, z) on our side.
 
-ROS writes quaternions (x, y, z, w); the order changes here and nowhere else. A message that cannot be used raises
+What needs only plain fields of a message is in datasets/messages.py, shared with the reader of recordings. ROS writes
+quaternions (x, y, z, w); the order changes here and there, and nowhere else. A message that cannot be used raises
 ``MessageError`` with the cause under which it is counted; nothing is ever filled in.
 """
 
@@ -18,24 +19,13 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from praxon.errors import PraxonError
+from praxon.datasets.messages import CHANNEL_ORDER, SECOND_NS, require_finite
+from praxon.datasets.messages import MessageError as MessageError
+from praxon.datasets.messages import image_from_message as image_from_message
+from praxon.datasets.messages import joints_from_message as joints_from_message
+from praxon.datasets.messages import pose_from_message as pose_from_message
+from praxon.datasets.messages import stamp_from_message as stamp_from_message
 from praxon.ros_nodes.trajectory import Trajectory
-
-SECOND_NS = 1_000_000_000
-
-
-class MessageError(PraxonError):
-    """A message that cannot be used.
-
-    Args:
-        cause: short name under which it is counted: 'missing_joint', 'nonfinite', 'frame' or 'malformed'.
-        sentence: for the log.
-    """
-
-    def __init__(self, cause: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.cause = cause
-
 
 # -- time -----------------------------------------------------------------------------------------
 
@@ -43,11 +33,6 @@ class MessageError(PraxonError):
 def stamp_to_message(stamp_ns: int) -> Time:
     """Nanoseconds to ``builtin_interfaces/Time``."""
     return Time(sec=stamp_ns // SECOND_NS, nanosec=stamp_ns % SECOND_NS)
-
-
-def stamp_from_message(stamp: Any) -> int:
-    """``builtin_interfaces/Time`` or ``Duration`` to nanoseconds."""
-    return int(stamp.sec) * SECOND_NS + int(stamp.nanosec)
 
 
 # -- joints ---------------------------------------------------------------------------------------
@@ -64,22 +49,6 @@ def joints_to_message(
     return message
 
 
-def joints_from_message(message: Any, names: Sequence[str]) -> np.ndarray:
-    """Positions (len(names),) float32 of the named joints [rad or m]; other joints in the message are ignored."""
-    if len(message.position) != len(message.name):
-        raise MessageError(
-            "malformed", f"A JointState has {len(message.name)} names and {len(message.position)} positions."
-        )
-    positions = dict(zip(message.name, message.position, strict=True))
-    missing = [name for name in names if name not in positions]
-    if missing:
-        raise MessageError(
-            "missing_joint",
-            f"A JointState lacks {', '.join(missing)}; it has {', '.join(message.name) or 'no joints'}.",
-        )
-    return _finite32([positions[name] for name in names], "A JointState")
-
-
 # -- poses ----------------------------------------------------------------------------------------
 
 
@@ -93,23 +62,7 @@ def pose_to_message(pose: np.ndarray, frame: str, stamp_ns: int) -> PoseStamped:
     return message
 
 
-def pose_from_message(message: Any, frame: str) -> np.ndarray:
-    """PoseStamped to (x, y, z, qw, qx, qy, qz) float32 with qw >= 0; the message must be in ``frame``."""
-    if message.header.frame_id != frame:
-        raise MessageError("frame", f"A pose is in frame '{message.header.frame_id}'; '{frame}' is expected.")
-    position, orientation = message.pose.position, message.pose.orientation
-    values = (position.x, position.y, position.z, orientation.w, orientation.x, orientation.y, orientation.z)
-    pose = _finite32(values, "A pose")
-    if abs(np.linalg.norm(pose[3:]) - 1) > 1e-3:
-        raise MessageError("malformed", f"The quaternion of a pose has norm {np.linalg.norm(pose[3:]):.4f}, not 1.")
-    if pose[3] < 0:
-        pose[3:] = -pose[3:]
-    return pose
-
-
 # -- images ---------------------------------------------------------------------------------------
-
-_CHANNEL_ORDER = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0)}
 
 
 def image_to_message(image: np.ndarray, frame: str, stamp_ns: int, encoding: str = "rgb8") -> Image:
@@ -118,26 +71,8 @@ def image_to_message(image: np.ndarray, frame: str, stamp_ns: int, encoding: str
     message = Image(height=height, width=width, encoding=encoding, is_bigendian=0, step=3 * width)
     message.header.frame_id = frame
     message.header.stamp = stamp_to_message(stamp_ns)
-    message.data = array("B", np.ascontiguousarray(image[..., _CHANNEL_ORDER[encoding]]).tobytes())
+    message.data = array("B", np.ascontiguousarray(image[..., CHANNEL_ORDER[encoding]]).tobytes())
     return message
-
-
-def image_from_message(message: Any, shape: Sequence[int]) -> np.ndarray:
-    """Image to an RGB picture of ``shape`` (height, width, 3) uint8; another size or encoding is refused."""
-    if message.encoding not in _CHANNEL_ORDER:
-        known = ", ".join(_CHANNEL_ORDER)
-        raise MessageError("malformed", f"A picture is encoded as '{message.encoding}'; understood are {known}.")
-    height, width = message.height, message.width
-    if (height, width, 3) != tuple(shape):
-        raise MessageError("malformed", f"A picture is {height} x {width}; {shape[0]} x {shape[1]} is expected.")
-    if message.step < 3 * width or len(message.data) != height * message.step:
-        raise MessageError(
-            "malformed", f"A picture of {height} x {width} with step {message.step} has {len(message.data)} bytes."
-        )
-    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(height, message.step)
-    # Rows may be padded at their end.
-    picture = rows[:, : 3 * width].reshape(height, width, 3)
-    return np.ascontiguousarray(picture[..., _CHANNEL_ORDER[message.encoding]])
 
 
 # -- trajectories ---------------------------------------------------------------------------------
@@ -170,17 +105,6 @@ def trajectory_from_message(message: Any, received_ns: int) -> Trajectory:
     after_ns = np.array([stamp_from_message(point.time_from_start) for point in points], dtype=np.int64)
     positions = np.array([point.positions for point in points], dtype=np.float64)
     velocities = np.array([point.velocities for point in points], dtype=np.float64)
-    _finite(positions, "A trajectory")
-    _finite(velocities, "A trajectory")
+    require_finite(positions, "A trajectory")
+    require_finite(velocities, "A trajectory")
     return Trajectory(names, stamp_ns, stamp_ns + after_ns, positions, velocities)
-
-
-def _finite32(values: Sequence[float], what: str) -> np.ndarray:
-    with np.errstate(over="ignore"):  # too large for float32 is not finite either
-        return _finite(np.array(values, dtype=np.float64).astype(np.float32), what)
-
-
-def _finite(values: np.ndarray, what: str) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise MessageError("nonfinite", f"{what} holds a value that is not finite.")
-    return values

@@ -17,6 +17,7 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import Image, JointState
 
 from praxon.contract import Feature
+from praxon.datasets.messages import observation_topic
 from praxon.errors import ContractError
 from praxon.robots.spec import RobotSpec
 from praxon.ros_nodes import convert
@@ -53,7 +54,7 @@ def stream(feature: Feature, robot: RobotSpec) -> Stream:
 def _joint_position(feature: Feature, robot: RobotSpec) -> Stream:
     return Stream(
         feature,
-        robot.ros.joint_states_topic,
+        observation_topic(feature, robot.ros.joint_states_topic),
         JointState,
         lambda value, stamp_ns: convert.joints_to_message(feature.names, value, stamp_ns),
         lambda message: convert.joints_from_message(message, feature.names),
@@ -63,7 +64,7 @@ def _joint_position(feature: Feature, robot: RobotSpec) -> Stream:
 def _pose(feature: Feature, robot: RobotSpec) -> Stream:
     return Stream(
         feature,
-        f"objects/{feature.source}/pose",
+        observation_topic(feature),
         PoseStamped,
         lambda value, stamp_ns: convert.pose_to_message(value, feature.frame, stamp_ns),
         lambda message: convert.pose_from_message(message, feature.frame),
@@ -73,7 +74,7 @@ def _pose(feature: Feature, robot: RobotSpec) -> Stream:
 def _image(feature: Feature, robot: RobotSpec) -> Stream:
     return Stream(
         feature,
-        f"cameras/{feature.source}/image",
+        observation_topic(feature),
         Image,
         lambda value, stamp_ns: convert.image_to_message(value, feature.source, stamp_ns),
         lambda message: convert.image_from_message(message, feature.shape),

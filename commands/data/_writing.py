@@ -29,11 +29,10 @@ def write_dataset(
     partial = out.with_name(f".{out.name}.writing")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        task = like.contract.task
         with LeRobotWriter(
             partial,
             like.contract,
-            task,
+            None,  # every episode brings its own instruction
             like.robot_type,
             extra_features=like.extra_features,
             metadata=metadata,

@@ -136,7 +136,7 @@ def joint_limits(root: Path, robot: str | None) -> Limits:
         features = read_features(info)
     except (DatasetError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return {}  # the check will say so
-    joints = {name for name in ("observation.state", "action") if name in features}
+    joints: set[str] = {name for name in ("observation.state", "action") if name in features}
     named = robot or info.get("robot_type")
     try:
         contract = PolicyContract.load(root / layout.CONTRACT)
