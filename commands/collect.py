@@ -1,6 +1,7 @@
 """Record demonstrations of a task by its scripted expert.
 
 Leaves <run_dir>/dataset in LeRobot's v3.0 layout, carrying the contract, and result.json with the expert's success.
+resume=true goes on after Ctrl-C or a crash, to the same data; with a larger episodes= it adds to a finished collection.
 Example: praxon collect task=lift episodes=50 run_dir=runs/lift
 """
 
@@ -8,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from praxon.commands._hydra import Config
+from praxon.commands._ledger import Ledger
 from praxon.commands._run import Run, console, log, plain, progress_bar, require, require_numbers
 from praxon.errors import DatasetError
 from praxon.sim.factory import make_simulation
@@ -18,6 +20,7 @@ from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import success_summary
 
 ATTEMPTS_PER_EPISODE = 3
+LEDGER = "meta/collection.jsonl"
 
 
 def demonstrator(
@@ -60,28 +63,47 @@ def run(config: Config) -> dict[str, Any]:
     )
     described = make_simulation(task, robot, 1 / config.control_hz, list(config.cameras), list(config.image_size))
     seeds = episode_seeds(Purpose.COLLECT, config.seed, ATTEMPTS_PER_EPISODE * config.episodes)
-    kept = attempts = successes = frames = 0
+    root = work.path / "dataset"
+    require(
+        config.resume or not root.exists(),
+        f"run_dir '{work.path}' already holds a collection; resume=true continues it, another run_dir starts a new one.",
+    )
+    require(
+        not config.resume or root.exists(),
+        f"There is no collection to continue in run_dir '{work.path}'; resume=false starts one.",
+    )
+    settings = {key: config[key] for key in ("seed", "perturbation_rad", "keep_failures", "linger_s")}
     with (
         LeRobotWriter(
-            work.path / "dataset",
+            root,
             described.contract,
             described.task.instruction,
             described.scene.robot.name,
+            metadata={"collect": settings},
             codec=config.codec,
+            resume=config.resume,
         ) as writer,
+        Ledger(root / LEDGER) as ledger,
         progress_bar(f"collect {described.task.name}", config.episodes) as advance,
     ):
         work.start()
-        for demonstration in run_seeds(make, seeds, config.workers):
-            attempts += 1
-            successes += demonstration.result.success
-            if demonstration.result.success or config.keep_failures:
-                writer.add_episode(demonstration.frames, demonstration.stamps_ns)
-                kept += 1
-                frames += len(demonstration.stamps_ns)
-            advance(completed=kept, note=f"{successes}/{attempts} succeeded")
-            if kept == config.episodes:
-                break
+        attempts = len(ledger.lines)
+        successes = sum(line["success"] for line in ledger.lines)
+        kept = sum(line["episode"] is not None for line in ledger.lines)
+        try:
+            for demonstration in run_seeds(make, seeds[attempts:], config.workers) if kept < config.episodes else ():
+                keep = demonstration.result.success or config.keep_failures
+                # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
+                if keep and kept == writer.num_episodes:
+                    writer.add_episode(demonstration.frames, demonstration.stamps_ns)
+                ledger.add({"success": bool(demonstration.result.success), "episode": kept if keep else None})
+                attempts, successes, kept = attempts + 1, successes + demonstration.result.success, kept + keep
+                advance(completed=kept, note=f"{successes}/{attempts} succeeded")
+                if kept == config.episodes:
+                    break
+        except KeyboardInterrupt:
+            hint = f"{writer.num_episodes} episodes are safe; resume=true run_dir={work.path} goes on."
+            raise KeyboardInterrupt(hint) from None
     if kept < config.episodes:
         raise DatasetError(
             f"Only {kept} of {config.episodes} demonstrations of '{described.task.name}' succeeded in {attempts} attempts; "
@@ -90,16 +112,14 @@ def run(config: Config) -> dict[str, Any]:
     result = {
         "task": described.task.name,
         "robot": described.scene.robot.name,
-        "dataset": str(work.path / "dataset"),
+        "dataset": str(root),
         "episodes": kept,
-        "frames": frames,
+        "frames": writer.num_frames,
         "seed": config.seed,
         **success_summary(successes, attempts, prefix="expert_"),
         "seconds": work.seconds,
     }
     work.finish(result)
     log.info("kept %d of %d episodes", kept, attempts)
-    console.print(
-        f"{kept} episodes, {frames} frames in [bold]{work.path / 'dataset'}[/bold]; expert {successes}/{attempts}."
-    )
+    console.print(f"{kept} episodes, {writer.num_frames} frames in [bold]{root}[/bold]; expert {successes}/{attempts}.")
     return result

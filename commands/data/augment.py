@@ -5,7 +5,6 @@ meta/augmentation.jsonl says for each copy which episode it comes from, by which
 Example: praxon data augment runs/lift/dataset out=runs/lift_more per_episode=9
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from praxon.commands._hydra import Config
+from praxon.commands._ledger import Ledger
 from praxon.commands._run import console, plain, progress_bar, require, require_numbers
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.lerobot_writer import LeRobotWriter
@@ -115,18 +115,17 @@ def _augment(
 ) -> Tally:
     """Go on behind the last copy in the ledger; write and note each as it comes."""
     tally = Tally()
-    for line in _ledger(writer.root / LEDGER):
-        tally.add(line)
-    if tally.tried >= wanted:
-        return tally
-    with (writer.root / LEDGER).open("a") as ledger:
+    with Ledger(writer.root / LEDGER) as ledger:
+        for line in ledger.lines:
+            tally.add(line)
+        if tally.tried >= wanted:
+            return tally
         for copy in run_seeds(make, range(tally.tried, wanted), workers):
             # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
             if copy.demonstration is not None and tally.kept == writer.num_episodes:
                 writer.add_episode(copy.demonstration.frames, copy.demonstration.stamps_ns)
             line = _line(copy, tally.kept)
-            ledger.write(json.dumps(line) + "\n")
-            ledger.flush()
+            ledger.add(line)
             tally.add(line)
             advance(completed=tally.tried, note=f"{tally.kept} of {tally.replays} replays kept")
     return tally
@@ -141,17 +140,3 @@ def _line(copy: Copy, episode: int) -> dict[str, Any]:
         "transforms": {body: transform.to_plain() for body, transform in copy.transforms.items()},
         "rejected": list(copy.rejected),
     }
-
-
-def _ledger(path: Path) -> list[dict[str, Any]]:
-    """Lines of an interrupted run; a last one that was cut off is dropped from the file too."""
-    if not path.is_file():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise DatasetError(f"'{path}' cannot be read: {error}; without it the dataset cannot be continued.") from error

@@ -212,9 +212,9 @@ def test_another_training_does_not_continue_this_one(circle, capsys):
 def test_a_second_collection_does_not_overwrite_the_first(circle, capsys):
     before = without_log(files(circle / "a"))
     praxon("collect", "task=lift", "episodes=1", f"run_dir={circle / 'a'}", expect=1)
-    assert str(circle / "a" / "dataset") in capsys.readouterr().err
+    assert str(circle / "a") in capsys.readouterr().err
     assert without_log(files(circle / "a")) == before
-    assert "already holds something" in (circle / "a" / "log.txt").read_text()
+    assert "already holds a collection" in (circle / "a" / "log.txt").read_text()
 
 
 # -- interruptions -----------------------------------------------------------------------------------
@@ -244,6 +244,34 @@ def wait_for_checkpoint(run_dir, process):
 
 def losses(run_dir):
     return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def start_collecting(run_dir, *more):
+    settings = ["collect", "task=lift", "episodes=25", "perturbation_rad=0.1", f"run_dir={run_dir}", *more]
+    command = [sys.executable, "-c", "from praxon.cli import main; main()", *settings]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_or_interrupted_collection_goes_on_to_the_same_data(tmp_path):
+    unbroken = start_collecting(tmp_path / "unbroken")
+    for how, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+        run_dir = tmp_path / how.name
+        broken = start_collecting(run_dir)
+        ledger = run_dir / "dataset/meta/collection.jsonl"
+        while not (ledger.is_file() and ledger.read_bytes().count(b"\n") >= 3):
+            assert broken.poll() is None, broken.communicate()
+            time.sleep(0.01)
+        os.kill(broken.pid, how)
+        _, error = broken.communicate(timeout=60)
+        assert broken.returncode == status, error
+        assert not (run_dir / "result.json").exists()
+        if how == signal.SIGINT:
+            assert "resume=true" in error
+            assert "Traceback" not in error
+        resumed = start_collecting(run_dir, "resume=true")
+        assert resumed.wait(120) == 0, resumed.communicate()
+        assert unbroken.wait(120) == 0, unbroken.communicate()
+        assert files(run_dir / "dataset") == files(tmp_path / "unbroken" / "dataset")
 
 
 def test_killed_and_interrupted_training_continues_to_the_same_bundle(circle, tmp_path):
