@@ -108,7 +108,7 @@ def _picture_entry(feature: Feature, fps: int, codec: str) -> dict[str, Any]:
 
 
 def data_schema(table: dict[str, dict[str, Any]]) -> pa.Schema:
-    """Columns of a data file in the order of the feature table: a scalar for shape [1], fixed-size lists otherwise.
+    """Columns of a data file in the order of the feature table: a scalar for shape [1], a fixed-size list for vectors.
 
     LeRobot casts each column to what its table says, and refuses a list of one where the shape is [1].
     """
@@ -121,8 +121,12 @@ def data_schema(table: dict[str, dict[str, Any]]) -> pa.Schema:
             continue
         kind = pa.from_numpy_dtype(entry["dtype"])
         if entry["shape"] != [1]:
-            for length in reversed(entry["shape"]):
-                kind = pa.list_(kind, length)
+            if len(entry["shape"]) == 1:
+                kind = pa.list_(kind, entry["shape"][0])
+            else:
+                # LeRobot's loader misreads nested lists of fixed size from the second row group on.
+                for _ in entry["shape"]:
+                    kind = pa.list_(kind)
         fields.append(pa.field(name, kind))
     pictures = {name: {"_type": "Image"} for name, entry in table.items() if entry["dtype"] == "image"}
     if not pictures:
@@ -135,20 +139,23 @@ def data_schema(table: dict[str, dict[str, Any]]) -> pa.Schema:
 def _huggingface(entry: dict[str, Any]) -> Any:
     kind: dict[str, Any] = {"dtype": entry["dtype"], "_type": "Value"}
     if entry["shape"] != [1]:
+        vector = len(entry["shape"]) == 1
         for length in reversed(entry["shape"]):
-            kind = {"feature": kind, "length": length, "_type": "List"}
+            kind = {"feature": kind, "length": length if vector else -1, "_type": "List"}
     return kind
 
 
 def to_arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """A column of type ``kind`` from one array per frame."""
-    sizes = []
-    while pa.types.is_fixed_size_list(kind):
-        sizes.append(kind.list_size)
-        kind = kind.value_type
-    column = pa.array(np.ascontiguousarray(values).reshape(-1), kind)
-    for size in reversed(sizes):
-        column = pa.FixedSizeListArray.from_arrays(column, size)
+    """A column of type ``kind``, as ``data_schema`` has it, from one array per frame (T, *shape)."""
+    values = np.ascontiguousarray(values)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), kind.value_type), kind.list_size)
+    if not pa.types.is_list(kind):
+        return pa.array(values.reshape(-1), kind)
+    column = pa.array(values.reshape(-1))
+    for axis in reversed(range(1, values.ndim)):
+        count = int(np.prod(values.shape[:axis]))
+        column = pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * values.shape[axis], column)
     return column
 
 
