@@ -2,11 +2,12 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from praxon.contract import PolicyContract
 from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.datasets.source import Source
 from praxon.errors import DatasetError, nearest
@@ -54,8 +55,35 @@ def open_source(path: Path, format: str | None = None, settings: Mapping[str, An
         raise DatasetError(
             f"The format '{name}' has no setting {', '.join(unknown)}; its settings are {', '.join(accepted) or 'none'}."
         )
+    types = get_type_hints(module.open_source)
+    for key, value in given.items():
+        if not _is_a(value, types[key]):
+            raise DatasetError(f"The setting {key} is {value!r}; the format '{name}' needs {_words(types[key])}.")
     source: Source = module.open_source(path, **given)
     return source
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a setting from YAML is of an annotated type: plain types, unions, sequences and mappings of them."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_is_a(value, part) for part in parts)
+    if origin is Sequence:
+        return isinstance(value, (list, tuple)) and all(_is_a(item, parts[0]) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_is_a(k, parts[0]) and _is_a(v, parts[1]) for k, v in value.items())
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    """An annotated type as a user reads it."""
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_words(part) for part in get_args(kind) if part is not NoneType)
+    known = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+    named = {Sequence: "a list", Mapping: "names and values", PolicyContract: "a contract, contract=<file>"}
+    return (known | named).get(get_origin(kind) or kind, str(kind))
 
 
 def copy_episodes(

@@ -132,7 +132,14 @@ def softmax_weights(scores: np.ndarray, temperature: float, least_effective_shar
         scores: (n,) finite.
         temperature: to begin with, positive.
         least_effective_share: of n that 1 / sum(w^2), the effective sample size (Kish), must reach; below 1.
+
+    Raises:
+        DatasetError: a score that is not finite, or settings out of range.
     """
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if not len(scores) or len(wrong):
+        where = f"{len(wrong)} of {len(scores)} that are not finite, the first at {wrong[0]}" if len(wrong) else "none"
+        raise DatasetError(f"Weights need a finite score for every frame; got {where}.")
     if temperature <= 0 or not 0 <= least_effective_share < 1:
         raise DatasetError(
             f"Weights need a temperature > 0 and 0 <= least_effective_share < 1; got {temperature} and {least_effective_share}."
@@ -166,7 +173,9 @@ def _goodness(quality: Quality, name: str, scale: str) -> np.ndarray:
 
 
 def _by_extremes(values: np.ndarray) -> np.ndarray:
-    """Scaled to [0, 1]; all 0 where all are equal."""
+    """Scaled to [0, 1]; all 0 where all are equal, NaN where one is not finite."""
+    if not np.isfinite(values).all():
+        return np.full(len(values), np.nan)
     span = np.ptp(values)
     return (values - values.min()) / span if span > 0 else np.zeros(len(values))
 

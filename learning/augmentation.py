@@ -35,6 +35,10 @@ REASONS = {
 }
 """Why a replay is not kept, in the order in which it is looked for."""
 
+STREAM = 2
+"""Last number of every seed, so that none is an evaluation's: zeros at the end of a seed do not count, and numpy would take
+copy 0, ``[seed, 0, 0]``, for the episode of the seed alone."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -112,7 +116,7 @@ class Augmenter:
         source = number % self.num_sources
         rejected: list[str] = []
         for attempt in range(self.settings.attempts):
-            rng = np.random.default_rng([self.settings.seed, number, attempt])
+            rng = np.random.default_rng([self.settings.seed, number, attempt, STREAM])
             reason, transforms, demonstration = self._attempt(source, rng)
             if not reason:
                 return Copy(number, source, tuple(rejected), transforms, demonstration)

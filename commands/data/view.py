@@ -3,6 +3,7 @@
 Shows whatever praxon data convert reads, before it is converted. A robot that is not known here is left out.
 Example: praxon data view runs/lift/dataset episode=3 open=true
 Example: praxon data view runs/lift/dataset video=episode.mp4
+Example: praxon data view pusht.zarr.zip fps=10
 """
 
 import threading
@@ -14,6 +15,7 @@ from praxon.commands._hydra import Config
 from praxon.commands._run import console, plain, require, require_numbers
 from praxon.commands.data._posing import make_stage
 from praxon.commands.data._recording import SourceRecordings
+from praxon.contract import PolicyContract
 from praxon.datasets.conversion import open_source
 from praxon.robots.model import SOURCES
 
@@ -28,7 +30,7 @@ def run(config: Config) -> dict[str, Any]:
         f'options is {config.options}; names and values are needed, as in options="{{fps: 10}}".',
     )
     path = Path(str(config.dataset))
-    dataset = open_source(path, config.format, plain(config.options) if config.options else None)
+    dataset = open_source(path, config.format, _settings(config))
     episodes = SourceRecordings(dataset)
     require(len(episodes) > 0, f"The dataset '{path}' holds no episode that could be shown.")
     require(
@@ -66,3 +68,11 @@ def run(config: Config) -> dict[str, Any]:
     finally:
         viewer.close()
     return {"dataset": str(path), "episodes": len(episodes), "url": url}
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """What a format does not say and must be told, as for ``praxon data convert``."""
+    settings = {"fps": config.fps, "task": config.task} | (plain(config.options) if config.options else {})
+    if config.contract is not None:
+        settings["contract"] = PolicyContract.load(Path(str(config.contract)))
+    return settings

@@ -112,14 +112,8 @@ def wanted_features(contract: PolicyContract, chosen: Mapping[str, str]) -> list
         raise DatasetError(
             f"The action is of kind '{contract.action.kind}'; from recorded joint trajectories joint_position can be read."
         )
-    return [_observation(feature, chosen.get(feature.name)) for feature in contract.observations] + [
-        _wanted(
-            contract.action,
-            chosen.get(contract.action.name),
-            {messages.TRAJECTORY: TRAJECTORY_TOPIC},
-            {messages.TRAJECTORY: partial(messages.command_from_message, names=contract.action.names)},
-        )
-    ]
+    observed = [_observation(feature, chosen.get(feature.name)) for feature in contract.observations]
+    return [*observed, _action(contract.action, chosen.get(contract.action.name))]
 
 
 def collect(bag: Bag, wanted: Sequence[Wanted], decoder: Decoder, by_receipt: bool) -> Recording:
@@ -194,6 +188,18 @@ def _observation(feature: Feature, chosen: str | None) -> Wanted:
     else:
         topics = {messages.JOINT_STATE: topic}
         read = {messages.JOINT_STATE: partial(messages.joints_from_message, names=feature.names)}
+    return _wanted(feature, chosen, topics, read)
+
+
+def _action(feature: Feature, chosen: str | None) -> Wanted:
+    """Commands are trajectories; on a topic that was chosen also the joints of a leading arm, which follower arms copy."""
+    topics = {messages.TRAJECTORY: TRAJECTORY_TOPIC}
+    read: dict[str, Callable[[Any], Any]] = {
+        messages.TRAJECTORY: partial(messages.command_from_message, names=feature.names)
+    }
+    if chosen is not None:
+        topics[messages.JOINT_STATE] = chosen
+        read[messages.JOINT_STATE] = partial(messages.joints_from_message, names=feature.names)
     return _wanted(feature, chosen, topics, read)
 
 

@@ -73,10 +73,11 @@ class Hdf5File:
         group, _, name = place.rpartition("/")
         return (not group or self.has(group)) and name in self.names(group)
 
-    def is_group(self, place: str) -> bool:
-        """Whether it is a group rather than a dataset."""
+    def holds_numbers(self, place: str) -> bool:
+        """Whether it is a dataset of numbers, rather than a group or text."""
         with reading(self.where(place)):
-            return isinstance(self._find(place), self._h5py.Group)
+            found = self._find(place)
+            return isinstance(found, self._h5py.Dataset) and found.dtype.kind in "biuf"
 
     def attribute(self, place: str, name: str) -> Any:
         """An attribute as a plain string or number, ``None`` where there is none."""

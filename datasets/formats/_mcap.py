@@ -3,6 +3,9 @@
 Source: the MCAP format specification, version 0. A file is a magic, records of (opcode 1 byte, length 8 bytes, content),
 little endian, and the magic again. The index at the end is not used: it says nothing that the records do not say, is missing
 where a recorder was killed, and would be one more thing to distrust. Sizes that a file states are checked before memory is taken.
+
+The library ``mcap`` is not used: it stops before a chunk that was cut off, which holds the newest messages, unpacks lz4 to
+whatever length it has, and does not say where in the file a message is, which pictures that are read later need.
 """
 
 import struct

@@ -9,6 +9,7 @@ Pictures may be float32 that hold whole numbers from 0 to 255, as in PushT.
 """
 
 import math
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ ENDS = "meta/episode_ends"
 DESCRIPTIONS = (f"{ENDS}/.zarray", f"{ENDS}/zarr.json")
 TIMESTAMP = "timestamp"
 ACTIONS = ("action", "actions")
+ACTION_KEY = re.compile(r"actions?([_.].*)?")
+"""Actions in another form, such as ``action_abs``: the answer, were it among the observations."""
 REWARDS, DONES = ("reward", "rewards"), ("done", "dones", "terminal")
 
 
@@ -68,7 +71,7 @@ def open_source(
         robot: name of the robot.
         contract: joints, units and frames, which the format does not say; must fit what is there.
         action: key of the actions; ``action`` or ``actions`` where None.
-        observations: keys of ``data`` to keep as observations; all where None.
+        observations: keys of ``data`` to keep as observations; where None all but actions in another form (``action_abs``).
         missing_chunks: whether chunks that are not stored are zeros that the writer left out, rather than lost.
         max_bytes: most bytes held at once.
         max_expansion: largest believed ratio of declared to stored size.
@@ -231,6 +234,9 @@ class ReplayBufferSource:
                 continue
             if wanted is not None and key not in wanted:
                 left_out[key] = "was not asked for"
+                continue
+            if wanted is None and ACTION_KEY.fullmatch(key):
+                left_out[key] = "is another form of the action, which a policy must not observe; observations= keeps it"
                 continue
             made = features.observation(key, tuple(stored.shape[1:]), stored.dtype.kind, self._here)
             if isinstance(made, str):

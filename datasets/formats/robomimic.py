@@ -183,6 +183,9 @@ class RobomimicSource:
             if wanted is not None and key not in wanted:
                 left_out[place] = "was not asked for"
                 continue
+            if wanted is None and not self._file.holds_numbers(f"{group}/{key}"):
+                left_out[place] = "is a group or text, not an array of numbers"
+                continue
             stored = self._file.array(f"{group}/{key}")
             made = features.observation(key, stored.shape[1:], stored.dtype.kind, f"'{self._file.path}'")
             if isinstance(made, str):

@@ -53,7 +53,8 @@ def open_source(
         contract: what to read and at which rate, or the path of its YAML; required.
         topics: feature -> topic, where that is not the one the policy node reads: ``joint_states``,
             ``objects/<source>/pose``, ``cameras/<source>/image`` (or ``.../image/compressed``), and for the action the
-            only ``.../joint_trajectory``. Longer names that end so will do where there is only one.
+            only ``.../joint_trajectory``. Longer names that end so will do where there is only one. A topic given for the
+            action may also hold JointStates, those of the leading arm of a teleoperated pair.
         tolerance_s: age from which a value is stale [s]; the contract's maximum observation age where None.
         time: 'header' stamps, or the time of 'receive'.
         align: 'hold', 'asof', 'drop' or 'live' (datasets/alignment.py), or feature -> one of these. Ticks without a value
@@ -142,6 +143,22 @@ class RosbagSource:
 
     def __len__(self) -> int:
         return len(self._bags)
+
+    def warnings(self) -> list[str]:
+        """What of the recordings is lost, left out or late, a sentence each; all figures are in ``metadata['bags']``."""
+        found = []
+        for report in self.metadata["bags"]:
+            here, frames = f"Recording '{report['name']}'", report["frames"]
+            found += [f"{here}: {phrase}." for phrase in report["recovered"]]
+            if report["left_out_ticks"]:
+                found.append(f"{here}: {report['left_out_ticks']} ticks lack a value and are left out; {frames} are kept.")
+            found += [
+                f"{here}: in {each['stale_ticks']} of {frames} frames {name} is older than {self._tolerance_ns / 1e9:g} s "
+                f"(up to {each['largest_age_s']:.2f} s); align=asof leaves them out."
+                for name, each in report["features"].items()
+                if each["stale_ticks"]
+            ]
+        return found
 
     def episode(self, index: int) -> Episode:
         """One bag; its pictures are decoded as they are sliced."""

@@ -132,9 +132,12 @@ def _coverage(dataset: Recorded, state: Signal) -> Measured:
 
 
 def _farthest_first(points: np.ndarray, number: int) -> np.ndarray:
-    """At most ``number`` of the points: the first, then always the one farthest from all chosen, while any differs."""
-    chosen = [0]
-    distances = ((points - points[0]) ** 2).sum(axis=1)
+    """At most ``number`` of the points: that farthest from the middle, then always the one farthest from all chosen.
+
+    It ends where no point differs from those chosen. The first is found so that the order of episodes does not matter.
+    """
+    chosen = [int(((points - points.mean(axis=0)) ** 2).sum(axis=1).argmax())]
+    distances = ((points - points[chosen[0]]) ** 2).sum(axis=1)
     while len(chosen) < number and distances.max() > 0:
         chosen.append(int(distances.argmax()))
         distances = np.minimum(distances, ((points - points[chosen[-1]]) ** 2).sum(axis=1))

@@ -319,6 +319,19 @@ def test_what_cannot_be_is_refused_in_a_sentence(dataset, settings, sentence, ca
     assert sentence in capsys.readouterr().err
 
 
+def test_a_recording_is_told_its_rate_in_the_words_of_the_error(tmp_path, capsys):
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(str(tmp_path / "push.zarr"), mode="w")
+    root.create_array("data/action", data=np.ones((5, 2), np.float32))
+    root.create_array("data/state", data=np.ones((5, 3), np.float32))
+    root.create_array("meta/episode_ends", data=np.array([5]))
+    asked = ["data", "view", str(tmp_path / "push.zarr"), f"video={tmp_path / 'e.mp4'}"]
+    assert run(asked) == 1
+    assert "e.g. fps=10" in capsys.readouterr().err
+    assert run([*asked, "fps=10"]) == 0
+    assert "0.4 s" in capsys.readouterr().out
+
+
 def test_a_dataset_that_is_not_there_is_refused(tmp_path, capsys):
     assert run(["data", "view", str(tmp_path / "nowhere")]) == 1
     assert "nowhere" in capsys.readouterr().err

@@ -36,3 +36,19 @@ def test_a_path_that_nothing_recognises_is_answered_with_the_formats(tmp_path):
         find_format(tmp_path)
     with pytest.raises(DatasetError, match="Did you mean 'minari'"):
         find_format(tmp_path, "minary")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "answer"),
+    [
+        ("diffusion_policy", {"fps": "ten"}, "setting fps is 'ten'; the format 'diffusion_policy' needs a number"),
+        ("diffusion_policy", {"max_bytes": "abc"}, "needs a whole number"),
+        ("rosbag", {"contract": "c.yaml"}, r"setting contract is 'c.yaml'"),
+        ("rosbag", {"topics": ["a"]}, "needs names and values"),
+        ("robomimic", {"observations": [1]}, "needs a list"),
+        ("lerobot", {"fps": 10}, "no setting fps"),
+    ],
+)
+def test_a_setting_of_another_type_is_answered(name, settings, answer, tmp_path):
+    with pytest.raises(DatasetError, match=answer):
+        open_source(tmp_path, name, settings)

@@ -312,6 +312,15 @@ def test_neither_units_nor_the_origin_matter(scale, shift):
         assert after.episodes[name] == pytest.approx(before.episodes[name], rel=1e-5, abs=1e-9), name
 
 
+def test_the_order_of_episodes_does_not_matter():
+    recording = reaches(noise=[0.1] * 12)
+    order = np.random.default_rng(1).permutation(12)
+    mixed = Recording([recording.states[e] for e in order], [recording.actions[e] for e in order])
+    before, after = measure(recording), measure(mixed)
+    for name in before.measures:
+        assert after.episodes[name] == pytest.approx(before.episodes[name][order], rel=1e-5, abs=1e-9), name
+
+
 def test_a_joint_that_hardly_moves_does_not_count_like_the_others():
     """Of joints in one unit: one of a twentieth of the spread counts in full, one of a thousandth hardly; a stuck one not."""
     rng = np.random.default_rng(0)

@@ -109,6 +109,18 @@ def test_enough_samples_always_count(scores, temperature, share):
     assert (np.diff(found[np.argsort(scores, kind="stable")]) >= -1e-15).all()
 
 
+def test_scores_that_are_not_finite_are_refused():
+    dataset = Rewarded([0, 0, 0], [0, 5, 10])
+    dataset.columns["next.reward"][3] = np.nan
+    for find in (
+        lambda: softmax_weights(np.array([0.0, np.nan]), 0.1),
+        lambda: trajectory_weights(np.array([0.0, np.inf]), np.array([1, 1])),
+        lambda: return_weights(dataset),
+    ):
+        with pytest.raises(DatasetError, match="need a finite score for every frame"):
+            find()
+
+
 def test_the_best_weighs_e_to_the_ten_times_the_worst():
     found = softmax_weights(np.array([0.0, 1.0]), 0.1, 0.0)
     assert found[1] / found[0] == pytest.approx(22026.47, rel=1e-6)

@@ -139,6 +139,7 @@ def test_other_keys(tmp_path):
     rows = np.arange(ROWS)
     data = {
         "actions_abs": np.ones((ROWS, 2)),
+        "action_delta": np.ones((ROWS, 2)),
         "robot_state": rows.astype(np.float64),
         "reward": rows.astype(np.float32),
         "done": (rows == 3).astype(np.int8),
@@ -157,12 +158,17 @@ def test_other_keys(tmp_path):
     assert frames["observation.point_cloud"].shape == (5, 512, 3)
     assert np.array_equal(frames["observation.images.camera"][:], arrays()["img"][4:9])
     assert "3 channels" in source.metadata["left_out"]["depth"]
+    # The same command in another form is the answer; a policy that observed it would have nothing to learn.
+    assert "observation.action_delta" not in frames
+    assert "another form" in source.metadata["left_out"]["action_delta"]
     stamps = source.episode(1).stamps_ns
     assert abs(int(stamps[0]) - 1_700_000_000_400_000_000) < 500
     assert np.abs(np.diff(stamps) - 100_000_000).max() < 500
     chosen = open_source(path, fps=10, action="actions_abs", observations=["robot_state"])
     assert [feature.name for feature in chosen.contract.observations] == ["observation.robot_state"]
     assert chosen.metadata["left_out"]["camera"] == "was not asked for"
+    asked = open_source(path, fps=10, action="actions_abs", observations=["action_delta"])
+    assert [feature.name for feature in asked.contract.observations] == ["observation.action_delta"]
 
 
 def test_chunks_that_are_not_stored(tmp_path):

@@ -191,6 +191,20 @@ def test_chosen_keys_and_rate(path):
     assert "objekt" in refusal(path, observations=["objekt"])
 
 
+def test_observations_that_are_no_numbers_are_left_out_and_told(path):
+    def add(file):
+        for demo, length in LENGTHS.items():
+            file[f"data/{demo}/obs/lang"] = np.array(["x"] * length, h5py.string_dtype())
+            file[f"data/{demo}/obs/nested/x"] = np.zeros(length)
+
+    source = open_source(changed(path, add))
+    for key in ("lang", "nested"):
+        assert source.metadata["left_out"][f"obs/{key}"].startswith("is a group or text")
+        assert f"observation.{key}" not in source.episode(0).frames
+    assert "numbers are expected" in refusal(path, observations=["lang"])
+    assert "is no array" in refusal(path, observations=["nested"])
+
+
 def test_a_contract_says_what_the_file_does_not(path):
     names = ("x", "y", "z")
     contract = PolicyContract(

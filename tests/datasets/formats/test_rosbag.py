@@ -298,6 +298,20 @@ def test_of_several_topics_one_must_be_chosen(tmp_path):
     ]
 
 
+def test_the_joints_of_a_leading_arm_are_the_action_where_chosen(tmp_path):
+    sent = []
+    for i in range(10):
+        stamp_ns = START + i * 50 * MS
+        sent += [joints(stamp_ns, (i, -i)), joints(stamp_ns, (-100 - i, 100 + i), NAMES[::-1], "/leader/joint_states")]
+    path = write_bag(tmp_path / "bag", sent)
+    source = open_source(path, make_contract(), topics={"action": "/leader/joint_states"}, task="lift")
+    frames = source.episode(0).frames
+    assert frames["action"].tolist() == [[100 + i, -100 - i] for i in range(10)]
+    assert frames["observation.state"].tolist() == [[i, -i] for i in range(10)]
+    with pytest.raises(DatasetError, match="no topic for 'action', which is read from /joint_trajectory"):
+        open_source(path, make_contract(), task="lift")
+
+
 def test_a_missing_topic_is_named_with_those_there_are(tmp_path):
     path = write_bag(tmp_path / "bag", [*simple(3), text(START)])
     there = re.escape(
