@@ -43,7 +43,7 @@ def test_a_path_that_nothing_recognises_is_answered_with_the_formats(tmp_path):
     [
         ("diffusion_policy", {"fps": "ten"}, "setting fps is 'ten'; the format 'diffusion_policy' needs a number"),
         ("diffusion_policy", {"max_bytes": "abc"}, "needs a whole number"),
-        ("rosbag", {"contract": "c.yaml"}, r"setting contract is 'c.yaml'"),
+        ("rosbag", {"tolerance_s": "abc"}, "setting tolerance_s is 'abc'"),
         ("rosbag", {"topics": ["a"]}, "needs names and values"),
         ("robomimic", {"observations": [1]}, "needs a list"),
         ("lerobot", {"fps": 10}, "no setting fps"),
