@@ -26,6 +26,13 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     parsed = _parse(overrides)
     name_of_file = _file(verb)
     groups = _groups(verb)
+    several = next((override for override in parsed if override.is_sweep_override()), None)
+    if several is not None:
+        text = _text(several)
+        key, _, value = text.partition("=")
+        raise ConfigError(
+            f"'{text}' gives '{key}' several values; one with a comma needs quotes of its own: {key}=\"'{value}'\"."
+        )
     chosen = [override for override in parsed if override.key_or_group in groups]
     for override in chosen:
         group, name = override.key_or_group, override.get_value_string()

@@ -86,7 +86,8 @@ class _Check:
         self._folder, self._limits, self._videos, self._progress = folder, limits, videos, progress
         self._summaries: dict[str, Summary] = {}
         self._stamps = StampCheck(folder.fps)
-        self._complete = folder.whole
+        # Where the counts disagree, a writer was cut off; its statistics are of other episodes, and that says nothing more.
+        self._complete = folder.whole and len(folder.episodes or ()) == folder.info["total_episodes"]
         self._faulty: set[str] = set()  # columns whose faults have been told
         self._done = 0
         self._stored: dict[str, dict[str, np.ndarray]] = {}

@@ -17,6 +17,8 @@ from praxon.datasets.lerobot_index import require_plausible
 from praxon.errors import DatasetError
 
 BATCH_ROWS = 65536
+SEGMENT_BYTES = 256 * 2**20
+"""Of a file that holds arrays beyond memory; many share one, because a process may have few files open."""
 SPILL_FOLDER = "PRAXON_SPILL"
 """Environment variable that names the folder for what does not fit in memory; default ``~/.cache/praxon``."""
 
@@ -30,6 +32,7 @@ class Storage:
 
     def __init__(self, max_bytes: int) -> None:
         self._left = max_bytes
+        self._segment, self._used = np.empty(0, np.uint8), 0
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An array of undefined content; ``DatasetError`` where neither memory nor disk has room for it."""
@@ -37,6 +40,15 @@ class Storage:
         if size <= self._left:
             self._left -= size
             return np.empty(shape, dtype)
+        start = -(-self._used // 64) * 64  # aligned for every type
+        if start + size > len(self._segment):
+            self._segment, start = self._on_disk(size), 0
+        self._used = start + size
+        return self._segment[start : start + size].view(dtype).reshape(shape)
+
+    @staticmethod
+    def _on_disk(size: int) -> np.ndarray:
+        """At least ``size`` bytes in a file, reserved: a disk that fills up later would end the process."""
         folder = Path(
             os.environ.get(SPILL_FOLDER) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "praxon"
         )
@@ -48,10 +60,12 @@ class Storage:
                     f"{size >> 20} MB of columns do not fit in memory, and '{folder}' has {free >> 20} MB; "
                     f"{SPILL_FOLDER} can name a larger folder."
                 )
-            file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, the mapping keeps it open
+            length = max(size, min(SEGMENT_BYTES, free // 4))
+            with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps what is in it
+                os.posix_fallocate(file.fileno(), 0, length)
+                return np.memmap(file, np.uint8, "r+", shape=(length,))
         except OSError as error:
             raise DatasetError(f"'{folder}' cannot take what does not fit in memory: {error.strerror}.") from error
-        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def read_columns(
@@ -75,16 +89,19 @@ def read_columns(
     start = 0
     for path, count in zip(files, rows, strict=True):
         with open_parquet(path, count, fields) as file:
-            if not found:  # not before one file has been seen: what info.json claims alone reserves nothing
-                found = {name: storage.allocate((sum(rows), *shape), dtype) for name, (dtype, shape) in fields.items()}
             position = start
             try:
                 for batch in file.iter_batches(BATCH_ROWS, columns=list(fields)):
-                    for name, (dtype, shape) in fields.items():
-                        values = flat_values(
-                            batch.column(name), dtype, batch.num_rows * int(np.prod(shape)), name, path
-                        )
-                        found[name][position : position + batch.num_rows] = values.reshape(batch.num_rows, *shape)
+                    values = {
+                        name: flat_values(batch.column(name), dtype, batch.num_rows * int(np.prod(shape)), name, path)
+                        for name, (dtype, shape) in fields.items()
+                    }
+                    if not found:  # not before some rows have been seen: what info.json claims alone reserves nothing
+                        found = {
+                            name: storage.allocate((sum(rows), *fields[name][1]), fields[name][0]) for name in fields
+                        }
+                    for name, (_, shape) in fields.items():
+                        found[name][position : position + batch.num_rows] = values[name].reshape(batch.num_rows, *shape)
                     position += batch.num_rows
             except (OSError, pa.ArrowException, MemoryError) as error:
                 raise DatasetError(f"'{path}' cannot be read: {one_line(error)}.") from error

@@ -28,6 +28,7 @@ class EpisodeRecorder:
 
     Attributes:
         num_frames: added so far.
+        is_open: frames can be added; not after ``finish`` or ``abort``.
     """
 
     def __init__(self, writer: "LeRobotWriter", task: str | None) -> None:
@@ -36,7 +37,7 @@ class EpisodeRecorder:
         self._columns: dict[str, list[Any]] = {feature.name: [] for feature in writer.features}
         self._stamps: list[int] = []
         self._videos: dict[str, VideoWriter] = {}
-        self._open = True
+        self.is_open = True
 
     def add(self, frame: Mapping[str, np.ndarray], stamp_ns: int) -> None:
         """Add one frame.
@@ -47,28 +48,36 @@ class EpisodeRecorder:
 
         Raises:
             DatasetError: the frame is not what the contract says, or is earlier than the last; it is not added, the
-                episode goes on.
+                episode goes on. Or the disk refuses; the episode is dropped then.
         """
-        if not self._open:
-            raise DatasetError("This episode is finished; open_episode() opens the next one.")
+        self._require_open()
         self._check(frame, stamp_ns)
-        for feature in self._writer.features:
-            value = np.asarray(frame[feature.name])
-            if not layout.is_picture(feature):
-                self._columns[feature.name].append(value.copy())
-            elif self._writer.codec == layout.PNG:
-                self._columns[feature.name].append(encode_png(value))
-            else:
-                self._video(feature.name, value).add(value)
-        self._stamps.append(int(stamp_ns))
-        self.num_frames += 1
+        try:
+            for feature in self._writer.features:
+                value = np.asarray(frame[feature.name])
+                if not layout.is_picture(feature):
+                    self._columns[feature.name].append(value.copy())
+                elif self._writer.codec == layout.PNG:
+                    self._columns[feature.name].append(encode_png(value))
+                else:
+                    self._video(feature.name, value).add(value)
+            self._stamps.append(int(stamp_ns))
+            self.num_frames += 1
+        except BaseException:  # some features have this frame and others have not
+            self.abort()
+            raise
 
     def finish(self) -> int:
-        """Put the episode into the dataset; it is on disk when this returns, with its index."""
+        """Put the episode into the dataset; it is on disk when this returns, with its index.
+
+        Raises:
+            DatasetError: there is no frame, or the disk refuses; the episode is dropped, the finished ones are safe.
+        """
+        self._require_open()
         if not self.num_frames:
             self.abort()
             raise DatasetError(f"Episode {self._writer.num_episodes} has no frames; nothing was written.")
-        self._open = False
+        self.is_open = False
         try:
             for camera, video in self._videos.items():
                 video.close()
@@ -85,10 +94,12 @@ class EpisodeRecorder:
                 f"Episode {self._writer.num_episodes} could not be written ({error.strerror or error}); "
                 f"the {self._writer.num_episodes} finished episodes are safe."
             ) from error
+        finally:
+            self.abort()  # deletes what is not in its place, which is nothing when all went well
 
     def abort(self) -> None:
         """Drop the episode; nothing of it stays."""
-        self._open = False
+        self.is_open = False
         for video in self._videos.values():
             video.discard()
         self._videos.clear()
@@ -99,12 +110,16 @@ class EpisodeRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._open:
+        if not self.is_open:
             return
         if kind is None:
             self.finish()
         else:
             self.abort()
+
+    def _require_open(self) -> None:
+        if not self.is_open:
+            raise DatasetError("This episode is over; open_episode() opens the next one.")
 
     def _check(self, frame: Mapping[str, np.ndarray], stamp_ns: int) -> None:
         here = f"Frame {self.num_frames} of episode {self._writer.num_episodes}"
@@ -121,6 +136,8 @@ class EpisodeRecorder:
                 raise DatasetError(f"{here}: {error}") from error
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise DatasetError(f"{here}: feature '{feature.name}' holds values that are not finite.")
+        if not isinstance(stamp_ns, (int, np.integer)) or not -(2**63) <= stamp_ns < 2**63:
+            raise DatasetError(f"{here} has the stamp {stamp_ns}; whole nanoseconds are expected.")
         if self._stamps and stamp_ns < self._stamps[-1]:
             raise DatasetError(f"{here} has the stamp {stamp_ns} ns, before the last one, {self._stamps[-1]} ns.")
 

@@ -25,6 +25,8 @@ class JoinedWindows:
     def __init__(self, parts: Sequence[Windows]) -> None:
         self.parts = tuple(parts)
         self.starts = np.cumsum([0, *map(len, self.parts)])
+        names: list[set[object]] = [set(part.batch(np.zeros(0, np.int64), pictures=False)) for part in self.parts]
+        self._not_common = set.union(*names) - set.intersection(*names)
         self._frame_starts = np.cumsum([0, *(part.dataset.num_frames for part in self.parts)])
 
     def __len__(self) -> int:
@@ -46,7 +48,7 @@ class JoinedWindows:
             part = self.parts[number].batch(indices[chosen] - self.starts[number], pictures)
             part["index"] = part["index"] + self._frame_starts[number]
             found.append((chosen, part))
-        common = set.intersection(*(set(part) for _, part in found)) if found else set()
+        common = set.intersection(*(set(part) for _, part in found)) - self._not_common if found else set()
         batch = {}
         for name in sorted(common):
             first = found[0][1][name]
@@ -75,8 +77,7 @@ def joined_statistics(datasets: Sequence[LeRobotDataset]) -> Statistics:
     found: Statistics = {}
     for feature in datasets[0].contract:
         if not is_picture(feature):
-            columns = [dataset.columns[feature.name] for dataset in datasets]
-            found[feature.name] = feature_statistics(np.concatenate(columns))
+            found[feature.name] = feature_statistics(*(dataset.columns[feature.name] for dataset in datasets))
             continue
         pictures = PictureStatistics(feature.shape[-1])
         for dataset in datasets:

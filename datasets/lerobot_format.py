@@ -8,7 +8,7 @@ column ``stamp_ns``, the true capture time; readers of the format ignore them.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,11 @@ def location(prefix: str, number: int) -> dict[str, int]:
     """Where the ``number``-th file is, as an episode's entry says it."""
     chunk, file = divmod(number, FILES_PER_CHUNK)
     return {f"{prefix}/chunk_index": chunk, f"{prefix}/file_index": file}
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a feature of this name can have a folder of its own: videos lie in folders named after their cameras."""
+    return bool(name) and name == PurePosixPath(name).name and not name.startswith(".") and not {"\\", "\0"} & set(name)
 
 
 def is_picture(feature: Feature) -> bool:

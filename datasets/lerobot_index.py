@@ -126,13 +126,13 @@ def read_index(root: Path) -> DatasetIndex:
         totals = int(info["total_episodes"]), int(info["total_frames"])
         if not 0 < fps < 1e6 or min(totals) < 0:
             raise ValueError(f"fps is {fps}, totals are {totals}")
+        if totals[0] == 0:
+            raise DatasetError(f"The dataset '{root}' holds no finished episode.")
         read = _episodes_v3 if version == "v3.0" else _episodes_v2
         index = read(root, info, version, fps, features, totals[0])
     except (KeyError, TypeError, ValueError, OverflowError, IndexError, AttributeError, RecursionError) as error:
         sentence = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(f"The metadata of '{root}' cannot be used: {sentence}.") from error
-    if len(index.lengths) == 0:
-        raise DatasetError(f"The dataset '{root}' holds no finished episode.")
     if int(index.lengths.sum()) != totals[1]:
         raise DatasetError(
             f"The episodes of '{root}' have {index.lengths.sum()} frames; its info.json says {totals[1]}."
@@ -154,7 +154,7 @@ def read_features(info: dict[str, Any]) -> dict[str, Entry]:
     """The feature table of info.json, checked."""
     features = {}
     for name, said in info["features"].items():
-        if not name or name != PurePosixPath(name).name or name.startswith(".") or "\\" in name or "\0" in name:
+        if not layout.is_folder_name(name):
             raise ValueError(f"the feature name {name!r} is not one that can be a folder")
         dtype, shape = said["dtype"], tuple(said["shape"])
         if dtype not in (*NUMBERS, "video", "image", "string"):

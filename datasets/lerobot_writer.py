@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from praxon.contract import Feature, PolicyContract
 from praxon.datasets import lerobot_format as layout
-from praxon.datasets.durable import write_durably
+from praxon.datasets.durable import part_of, write_durably
 from praxon.datasets.episode_recorder import EpisodeRecorder
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.picture_files import encode_png
@@ -44,7 +44,8 @@ class LeRobotWriter:
         extra_features: columns beyond the contract that policies do not read, e.g. ``next.reward``, ``next.success``.
         metadata: where the data come from (seeds, versions); plain values, stored in ``meta/praxon.json``.
         codec: how pictures are stored: a codec of ``praxon.datasets.video_file``, or ``png`` for no loss at all.
-        resume: go on behind the last finished episode where the folder holds a dataset of exactly this kind.
+        resume: go on behind the last finished episode where the folder holds a dataset of exactly this kind, or what a
+            writer left that ended before its first episode.
 
     Attributes:
         splits: named lists of episodes, stored at the end.
@@ -77,9 +78,15 @@ class LeRobotWriter:
         self._tasks: list[str] = []
         self._extra = tuple(extra_features)
         self._metadata = dict(metadata or {})
+        self._recorder: EpisodeRecorder | None = None
         names = [feature.name for feature in self.features]
         if len(set(names) | {layout.STAMP, *layout.INDEX_COLUMNS}) != len(names) + 1 + len(layout.INDEX_COLUMNS):
             raise DatasetError(f"Features must have names of their own; got {', '.join(names)}.")
+        unusable = [name for name in names if not layout.is_folder_name(name)]
+        if unusable:
+            raise DatasetError(
+                f"Features are named like folders, without '/' or a leading '.'; got {', '.join(unusable)}."
+            )
         pictures = [feature.name for feature in self._extra if layout.is_picture(feature)]
         if pictures:
             raise DatasetError(f"Pictures belong in the contract, not in extra_features: {', '.join(pictures)}.")
@@ -92,6 +99,8 @@ class LeRobotWriter:
         if resume and (self.root / layout.INFO).is_file():
             self._continue()
             return
+        if resume:
+            self._clear_beginning()
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise DatasetError(
                 f"The folder '{self.root}' already holds something; a new dataset needs a folder of its own."
@@ -104,7 +113,9 @@ class LeRobotWriter:
 
     def open_episode(self, task: str | None = None) -> EpisodeRecorder:
         """An episode that is recorded frame by frame; pictures are encoded as they come."""
-        return EpisodeRecorder(self, task)
+        self._require_none_open()
+        self._recorder = EpisodeRecorder(self, task)
+        return self._recorder
 
     def add_episode(
         self,
@@ -127,8 +138,10 @@ class LeRobotWriter:
             DatasetError: a feature is missing, extra, of another shape or type, of unequal length, not finite, or stamps
                 decrease; the dataset is as it was then. Or the disk refuses; earlier episodes are as they were.
         """
+        self._require_none_open()
         length = self._checked_length(frames)
         stamps_ns = self._checked_stamps(stamps_ns, length)
+        texts = self._checked_texts(task, length)
         columns: dict[str, Any] = {}
         for feature in self.features:
             values = frames[feature.name]
@@ -143,7 +156,7 @@ class LeRobotWriter:
             else:
                 write = partial(write_video, pictures=values, fps=self.fps, codec=self.codec)
                 self._write(str(self.video_path(feature.name)), write)
-        return self.commit(columns, stamps_ns, task)
+        return self.commit(columns, stamps_ns, texts)
 
     def finalize(self) -> None:
         """Write named splits, and the statistics of everything written, as it is read back."""
@@ -162,6 +175,8 @@ class LeRobotWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._recorder is not None:
+            self._recorder.abort()
         if self.num_episodes:
             self.finalize()
 
@@ -174,14 +189,7 @@ class LeRobotWriter:
     def commit(self, columns: Mapping[str, Any], stamps_ns: np.ndarray, task: str | Sequence[str] | None) -> int:
         """Write the table and the entry of an episode whose videos are in place; returns its index."""
         episode, length = self.num_episodes, len(stamps_ns)
-        tasks = self._task if task is None else task
-        if tasks is None:
-            raise DatasetError(
-                f"Episode {episode} has no instruction; task= of the writer or of the episode gives one."
-            )
-        texts = [tasks] * length if isinstance(tasks, str) else [str(text) for text in tasks]
-        if len(texts) != length or not all(texts):
-            raise DatasetError(f"Episode {episode} has {len(texts)} instructions for {length} frames, or empty ones.")
+        texts = self._checked_texts(task, length)
         numbers = self._task_numbers(texts)
         table = self._data_table(columns, stamps_ns, numbers)
         self._write(str(layout.place(Path(), layout.DATA_PATH, episode)), partial(pq.write_table, table))
@@ -203,12 +211,31 @@ class LeRobotWriter:
         row |= layout.location("meta/episodes", episode)
         entry = pa.Table.from_pylist([row])
         self._write(str(layout.place(Path(), layout.EPISODES_PATH, episode)), partial(pq.write_table, entry))
+        # Counted here first: a writer that lags behind info.json would write over an episode that is finished.
         self.num_episodes += 1
         self.num_frames += length
-        self._write_info()
+        try:
+            self._write_info(finished=episode)
+        except DatasetError:
+            self.num_episodes, self.num_frames = episode, self.num_frames - length
+            raise
         return episode
 
     # -- pieces -----------------------------------------------------------------------------------
+
+    def _require_none_open(self) -> None:
+        if self._recorder is not None and self._recorder.is_open:
+            raise DatasetError(f"Episode {self.num_episodes} is still open; finish() or abort() ends it.")
+
+    def _checked_texts(self, task: str | Sequence[str] | None, length: int) -> list[str]:
+        tasks = self._task if task is None else task
+        here = f"Episode {self.num_episodes}"
+        if tasks is None:
+            raise DatasetError(f"{here} has no instruction; task= of the writer or of the episode gives one.")
+        texts = [tasks] * length if isinstance(tasks, str) else [str(text) for text in tasks]
+        if len(texts) != length or not all(texts):
+            raise DatasetError(f"{here} has {len(texts)} instructions for {length} frames, or empty ones.")
+        return texts
 
     def _checked_length(self, frames: Mapping[str, Frames]) -> int:
         here = f"Episode {self.num_episodes}"
@@ -233,7 +260,7 @@ class LeRobotWriter:
         return lengths.popitem()[1]
 
     def _is_as_asked(self, video: StoredVideo) -> bool:
-        return video.fps == self.fps and VideoReader(video.path, video.fps).codec == self.codec
+        return video.fps == self.fps and VideoReader(video.path, video.fps).index.coding == self.codec
 
     def _checked_stamps(self, stamps_ns: np.ndarray | None, length: int) -> np.ndarray:
         if stamps_ns is None:
@@ -280,14 +307,14 @@ class LeRobotWriter:
         """Their numbers; new ones are in tasks.parquet before any episode names them."""
         new = [text for text in dict.fromkeys(texts) if text not in self._tasks]
         if new or not (self.root / layout.TASKS).exists():
+            self._write(layout.TASKS, partial(pq.write_table, layout.tasks_table([*self._tasks, *new])))
             self._tasks += new
-            self._write(layout.TASKS, partial(pq.write_table, layout.tasks_table(self._tasks)))
         numbers = {text: number for number, text in enumerate(self._tasks)}
         return np.array([numbers[text] for text in texts], np.int64)
 
-    def _write_info(self) -> None:
+    def _write_info(self, finished: int = 0) -> None:
         text = json.dumps(self._info(), indent=1)
-        self._write(layout.INFO, lambda path: path.write_text(text))
+        self._write(layout.INFO, lambda path: path.write_text(text), finished)
 
     def _info(self) -> dict[str, Any]:
         videos = any(entry["dtype"] == "video" for entry in self._table.values())
@@ -341,5 +368,16 @@ class LeRobotWriter:
         # They are of fewer episodes than there will be; a reader without them computes its own.
         (self.root / layout.STATS).unlink(missing_ok=True)
 
-    def _write(self, name: str, write: Any) -> None:
-        write_durably(self.root / name, write, f"the {self.num_episodes} finished episodes are safe")
+    def _clear_beginning(self) -> None:
+        """Delete what a writer leaves that is killed before info.json says that there is a dataset, if it is nothing more."""
+        ours = [self.root / name for name in (layout.CONTRACT, layout.TASKS, layout.OURS, layout.INFO)]
+        ours += [part_of(path) for path in ours]
+        if all(path in ours for path in self.root.rglob("*") if path != self.root / "meta"):
+            for path in ours:
+                path.unlink(missing_ok=True)
+            if (self.root / "meta").is_dir():
+                (self.root / "meta").rmdir()
+
+    def _write(self, name: str, write: Any, finished: int | None = None) -> None:
+        count = self.num_episodes if finished is None else finished
+        write_durably(self.root / name, write, f"the {count} finished episodes are safe")

@@ -12,6 +12,7 @@ from praxon.datasets import lerobot_format as layout
 from praxon.datasets.lerobot_index import EPISODES_GLOB, read_json, read_table
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.video_file import append_videos
+from praxon.errors import DatasetError
 
 DATA_MB, VIDEO_MB = 100, 200
 """Sizes after which LeRobot begins a new file [MB]."""
@@ -34,10 +35,25 @@ def pack(
         data_mb, video_mb: a file that would become larger is closed and the next one begun [MB].
 
     Raises:
-        DatasetError: a file of the dataset cannot be read.
+        DatasetError: a file of the dataset cannot be read, or holds several episodes.
     """
+    files = [dataset.index.data_files, *(track.files for track in dataset.index.videos.values())]
+    if any(len(paths) != dataset.num_episodes for paths in files):
+        raise DatasetError(
+            f"The dataset '{dataset.root}' has several episodes in a file; copied, it can be packed again."
+        )
     partial = out.with_name(f".{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _pack(dataset, partial, data_mb, video_mb, on_episode)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _pack(
+    dataset: LeRobotDataset, partial: Path, data_mb: float, video_mb: float, on_episode: Callable[[], None]
+) -> None:
     partial.mkdir(parents=True)
     rows = [row for path in sorted(dataset.root.glob(EPISODES_GLOB)) for row in read_table(path).to_pylist()]
     rows = rows[: dataset.num_episodes]
@@ -69,7 +85,6 @@ def pack(
             shutil.copyfile(dataset.root / name, partial / name)
     info = read_json(dataset.root / layout.INFO)
     (partial / layout.INFO).write_text(json.dumps(info, indent=1))
-    partial.rename(out)
 
 
 def _write_data(dataset: LeRobotDataset, episodes: Sequence[int], path: Path) -> None:

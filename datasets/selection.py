@@ -16,8 +16,8 @@ def select_episodes(
     if asked is None:
         return list(range(num_episodes))
     if isinstance(asked, str) and asked in splits:
-        return list(splits[asked])
-    if isinstance(asked, str):
+        numbers = list(splits[asked])
+    elif isinstance(asked, str):
         first, colon, last = asked.partition(":")
         start, stop = first or "0", last or str(num_episodes)
         if not colon and first.isdecimal():
@@ -27,9 +27,9 @@ def select_episodes(
                 f"'{where}' has no split '{asked}'.{nearest(asked, splits)} Splits: {', '.join(splits) or 'none'}; "
                 f"a range like 0:{num_episodes} or numbers like [0,3] would do too."
             )
-        numbers = list(range(int(start), int(stop)))
+        numbers = list(range(int(start), min(int(stop), num_episodes + 1)))  # one too many is enough to refuse
     else:
-        numbers = [asked] if isinstance(asked, int) else list(asked)
+        numbers = [asked] if isinstance(asked, (int, float)) else list(asked)
     wrong = [number for number in numbers if type(number) is not int or not 0 <= number < num_episodes]
     if wrong or not numbers:
         raise DatasetError(

@@ -10,21 +10,21 @@ QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 Statistics = dict[str, dict[str, np.ndarray]]
 
 
-def feature_statistics(values: np.ndarray) -> dict[str, np.ndarray]:
+def feature_statistics(*parts: np.ndarray) -> dict[str, np.ndarray]:
     """Minimum, maximum, mean, standard deviation and quantiles over the first axis.
 
     Args:
-        values: (N, *shape).
+        parts: (N, *shape) each; several are one after another.
 
     Returns:
         Arrays of ``shape``, float64, and ``count`` (1,) int64.
     """
-    flat = values.reshape(len(values), -1)
+    shape, flat = parts[0].shape[1:], [values.reshape(len(values), -1) for values in parts]
     # One component at a time: what is mapped from disk may be larger than memory.
-    found = [_component(np.asarray(flat[:, i], np.float64)) for i in range(flat.shape[1])]
-    shape = values.shape[1:]
+    components = range(flat[0].shape[1])
+    found = [_component(np.concatenate([values[:, i] for values in flat], dtype=np.float64)) for i in components]
     whole = {name: np.array([component[name] for component in found]).reshape(shape) for name in found[0]}
-    return whole | {"count": np.array([len(values)])}
+    return whole | {"count": np.array([sum(map(len, parts))])}
 
 
 def _component(values: np.ndarray) -> dict[str, float]:

@@ -50,7 +50,7 @@ def append_videos(videos: Sequence[StoredVideo], path: Path, codec: str | None =
         _copy(indexes, alone, Path(path), videos[0].fps)
         return True
     _, height, width, _ = videos[0].shape
-    codec = codec or (indexes[0].codec if indexes[0].codec in available_codecs() else next(iter(CODECS)))
+    codec = codec or (indexes[0].coding if indexes[0].coding in available_codecs() else next(iter(CODECS)))
     with VideoWriter(path, videos[0].fps, height, width, codec) as writer:
         for video in videos:
             for picture in video:

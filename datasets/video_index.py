@@ -75,6 +75,11 @@ class VideoIndex:
     _grids: dict[float, bool] = field(default_factory=dict, repr=False)
 
     @property
+    def coding(self) -> str:
+        """The codec by the name under which it is asked of a writer: RGB is what is stored without loss."""
+        return f"{self.codec}_lossless" if self.pixels == "gbrp" else self.codec
+
+    @property
     def num_pictures(self) -> int:
         """Pictures whose bytes are there."""
         return len(self.times_s)

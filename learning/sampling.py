@@ -64,7 +64,9 @@ def mixture(windows: JoinedWindows, batch_size: int, seed: int, shares: Sequence
     Raises:
         ConfigError: not one share for each dataset.
     """
-    shares = [1.0] * len(windows.parts) if shares is None else list(shares)
+    shares = [1.0] * len(windows.parts) if shares is None else shares
+    if not isinstance(shares, Sequence) or not all(isinstance(share, (int, float)) for share in shares):
+        raise ConfigError(f"sampling.shares is {shares}; a number for each dataset is expected, as in [0.5,0.5].")
     if len(shares) != len(windows.parts):
         raise ConfigError(f"sampling.shares has {len(shares)} numbers for {len(windows.parts)} datasets.")
     # Seeds of their own: equal ones would draw the same places from datasets of equal size.

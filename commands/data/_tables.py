@@ -22,6 +22,7 @@ def new_folder(out: Any, example: str) -> Path:
     """The folder for a result, which must not exist or be empty."""
     require(out is not None, f"No place for the result was given; {example} names one.")
     path = Path(str(out))
+    require(path.name not in ("", ".."), f"'{out}' is no name of a new folder; {example} names one.")
     require(
         not path.exists() or (path.is_dir() and not any(path.iterdir())),
         f"'{path}' already holds something; a new dataset needs a folder of its own.",

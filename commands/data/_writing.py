@@ -29,7 +29,8 @@ def write_dataset(
     partial = out.with_name(f".{out.name}.writing")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        with LeRobotWriter(
+        # Not a context: its statistics of what was written so far would be for nothing where an exception leaves.
+        writer = LeRobotWriter(
             partial,
             like.contract,
             None,  # every episode brings its own instruction
@@ -37,8 +38,9 @@ def write_dataset(
             extra_features=like.extra_features,
             metadata=metadata,
             codec=codec,
-        ) as writer:
-            yield writer
+        )
+        yield writer
+        writer.finalize()
         if out.exists():
             out.rmdir()  # empty, or it would have been refused
         if packed:

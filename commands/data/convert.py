@@ -10,7 +10,7 @@ Example: praxon data convert bags/ out=data/kitchen contract=kitchen.yaml task="
 from pathlib import Path
 from typing import Any
 
-from omegaconf import ListConfig
+from omegaconf import DictConfig, ListConfig
 
 from praxon.commands._hydra import Config
 from praxon.commands._run import console, plain, progress_bar, require
@@ -27,6 +27,10 @@ def run(config: Config) -> dict[str, Any]:
     require(config.path is not None, "Nothing was given; praxon data convert <path> out=<folder> names a recording.")
     path = Path(str(config.path))
     out = new_folder(config.out, "out=<folder>")
+    require(
+        config.options is None or isinstance(config.options, DictConfig),
+        f"Setting 'options' is '{config.options}'; names and values are expected, as in options='{{time: receive}}'.",
+    )
     settings = {key: config[key] for key in ("fps", "robot", "task")} | (
         plain(config.options) if config.options else {}
     )
@@ -45,6 +49,8 @@ def run(config: Config) -> dict[str, Any]:
         copy_episodes(source, writer, episodes, advance)
     for key, reason in getattr(source, "left_out", source.metadata.get("left_out") or {}).items():
         console.print(f"left out: {key} ({reason})", markup=False)
+    for sentence in getattr(source, "warnings", list)():
+        console.print(sentence, markup=False)
     result = {"dataset": str(out), "format": name, "episodes": writer.num_episodes, "frames": writer.num_frames}
     console.print(f"{writer.num_episodes} episodes, {writer.num_frames} frames in [bold]{out}[/bold].")
     return result
@@ -63,5 +69,5 @@ def stored_codec(source: Source) -> str:
         if entry.dtype == "image" and entry.name not in source.left_out:
             found.add(PNG)
         elif entry.dtype == "video" and entry.name not in source.left_out:
-            found.add(VideoReader(source.index.videos[entry.name].files[0], source.fps).codec)
+            found.add(VideoReader(source.index.videos[entry.name].files[0], source.fps).index.coding)
     return found.pop() if len(found) == 1 and found <= {PNG, *available_codecs()} else "h264"

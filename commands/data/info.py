@@ -34,7 +34,7 @@ def run(config: Config) -> dict[str, Any]:
         "shortest_s": float(lengths.min() / fps),
         "median_s": float(np.median(lengths) / fps),
         "longest_s": float(lengths.max() / fps),
-        "bytes": sum(path.stat().st_size for path in dataset.root.rglob("*") if path.is_file()),
+        "bytes": sum(path.stat().st_size for path in dataset.root.rglob("[!.]*") if path.is_file()),
         "splits": {name: len(episodes) for name, episodes in dataset.splits.items()},
         "timing": _timing(dataset),
     }

@@ -4,6 +4,7 @@ With one source and pack=true, gathers its episodes into few large files, as LeR
 Example: praxon data merge runs/a/dataset runs/b/dataset out=data/both
 """
 
+from dataclasses import replace
 from typing import Any
 
 from praxon.commands._hydra import Config
@@ -12,6 +13,7 @@ from praxon.commands.data._tables import new_folder, open_dataset
 from praxon.commands.data._writing import write_dataset
 from praxon.commands.data.convert import stored_codec
 from praxon.datasets.conversion import copy_episodes
+from praxon.datasets.infer import SEVERAL_TASKS
 from praxon.datasets.joined import require_alike
 from praxon.errors import DatasetError
 
@@ -32,8 +34,12 @@ def run(config: Config) -> dict[str, Any]:
                 f"'{first.root}' has the columns {', '.join(sorted(mine - theirs))}, which '{other.root}' has not; "
                 "naming that one first leaves them out."
             )
+    if len({dataset.contract.task for dataset in datasets}) > 1:
+        first.contract = replace(first.contract, task=SEVERAL_TASKS)
     codecs = list(dict.fromkeys(stored_codec(dataset) for dataset in datasets))
     codec = config.codec or (codecs[0] if len(codecs) == 1 else "h264")
+    if config.codec is None and len(codecs) > 1:
+        console.print(f"The pictures are stored as {', '.join(codecs)}; they are compressed again as {codec}.")
     metadata = {
         "merged": [
             {"name": each.root.name, "sha256": each.digest(), "episodes": each.num_episodes, "metadata": each.metadata}

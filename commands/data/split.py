@@ -9,6 +9,7 @@ Example: praxon data split runs/lift/dataset out=data/lift parts="{good: [0,3,5]
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 
 from praxon.commands._hydra import Config
 from praxon.commands._run import console, plain, progress_bar, require
@@ -26,6 +27,10 @@ def run(config: Config) -> dict[str, Any]:
     """Split as configured; returns which episodes went where."""
     dataset = open_dataset(config.dataset, "split")
     out = new_folder(config.out, "out=<folder>")
+    require(
+        config.parts is None or isinstance(config.parts, DictConfig),
+        f"Setting 'parts' is '{config.parts}'; names and shares are expected, as in parts='{{train: 0.9, valid: 0.1}}'.",
+    )
     parts = divide(dataset, PARTS if config.parts is None else plain(config.parts), config.seed)
     digest, codec = dataset.digest(), stored_codec(dataset)
     with progress_bar("split", sum(map(len, parts.values()))) as advance:

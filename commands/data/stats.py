@@ -13,6 +13,7 @@ from praxon.commands._hydra import Config
 from praxon.commands.data._tables import console, keep_json, open_dataset, table
 from praxon.datasets.durable import write_durably
 from praxon.datasets.lerobot_format import INDEX_COLUMNS, STAMP, STATS, is_picture
+from praxon.datasets.lerobot_index import read_json
 from praxon.datasets.statistics import feature_statistics, to_json
 
 SHOWN = ("mean", "std", "min", "q01", "q50", "q99", "max")
@@ -40,7 +41,9 @@ def run(config: Config) -> dict[str, Any]:
     stored = [name for name in (STAMP, *INDEX_COLUMNS) if name in dataset.columns]
     result = to_json(found | {name: feature_statistics(dataset.columns[name][:, None]) for name in stored})
     if config.write:
-        text = json.dumps(result, indent=1)
+        old = read_json(dataset.root / STATS) if (dataset.root / STATS).is_file() else {}
+        kept = {name: old[name] for name in dataset.left_out if name in old}  # others may be able to read them
+        text = json.dumps(kept | result, indent=1)
         write_durably(dataset.root / STATS, lambda path: path.write_text(text))
         console.print(f"written to {dataset.root / STATS}")
     keep_json(config.json, result)

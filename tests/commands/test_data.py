@@ -70,6 +70,36 @@ def test_convert_keeps_bits_where_the_codec_does(recorded):
     assert not list(recorded.glob(".*"))
 
 
+def test_pictures_without_loss_stay_so(recorded):
+    for source, out, codec in (("a/dataset", "exact", "codec=h264_lossless"), ("exact", "packed", "pack=true")):
+        praxon("data", "merge", recorded / source, f"out='{recorded / out}'", codec)
+        info = json.loads((recorded / out / "meta/info.json").read_text())["features"][CAMERA]["info"]
+        assert info["video.pix_fmt"] == "gbrp"
+    exact, packed = LeRobotDataset(recorded / "exact"), LeRobotDataset(recorded / "packed")
+    assert all(same_episode(exact, i, packed, i) for i in range(3))
+
+
+def test_datasets_of_two_tasks_become_one_of_several(recorded):
+    praxon("data", "convert", recorded / "b/dataset", f"out='{recorded / 'other'}'", "task='stack, then rest'")
+    praxon("data", "merge", recorded / "a/dataset", recorded / "other", f"out='{recorded / 'two'}'")
+    assert LeRobotDataset(recorded / "other").contract.task == "stack, then rest"
+    assert LeRobotDataset(recorded / "two").contract.task == "several"
+
+
+def test_statistics_of_what_we_cannot_read_are_kept(recorded):
+    root = recorded / "foreign"
+    praxon("data", "convert", recorded / "a/dataset", f"out='{root}'", "episodes=0", "codec=png")
+    for name in ("contract.yaml", "praxon.json"):
+        (root / "meta" / name).unlink(missing_ok=True)
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"]["observation.note"] = {"dtype": "string", "shape": [1], "names": None}
+    (root / "meta/info.json").write_text(json.dumps(info))
+    stats = json.loads((root / "meta/stats.json").read_text())
+    (root / "meta/stats.json").write_text(json.dumps(stats | {"observation.note": {"count": [7]}}))
+    praxon("data", "stats", root, "write=true")
+    assert json.loads((root / "meta/stats.json").read_text())["observation.note"] == {"count": [7]}
+
+
 def test_info_and_stats_agree_with_the_data(recorded, tmp_path, capsys):
     root = recorded / "a/dataset"
     dataset = LeRobotDataset(root)
@@ -118,6 +148,14 @@ def test_training_on_several_datasets_and_chosen_episodes(recorded, tmp_path):
         (["data", "split", "A", "out=x", "parts={a: 0.7, b: 0.7}"], "together at most 1"),
         (["data", "split", "A", "out=x", "parts={a: [0], b: [0,1]}"], "share episodes"),
         (["data", "split", "A", "out=x", "parts={a: 9:}"], "(none) were asked"),
+        (["data", "split", "A", "out=x", "parts=0.9"], "names and shares are expected"),
+        (["data", "split", "A", "out=x", "parts=[a]"], "names and shares are expected"),
+        (["data", "convert", "A", "out=x", "episodes=1.5"], "Episodes 1.5 were asked"),
+        (["data", "convert", "A", "out=x", "options=3"], "names and values are expected"),
+        (["data", "convert", "A", "out=x", "task=pick, place"], "one with a comma needs quotes of its own"),
+        (["data", "merge", "A", "out=."], "no name of a new folder"),
+        (["train", "A", *QUICK, "sampling=mixture", "sampling.shares=0.5"], "a number for each dataset"),
+        (["train", "A", *QUICK, "sampling=mixture", "sampling.shares=[x]"], "a number for each dataset"),
         (["train", "dataset=[]"], "list of datasets is empty"),
         (["train", "A", "episodes=7"], "0 to 2"),
     ],

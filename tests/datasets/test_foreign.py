@@ -1,6 +1,7 @@
 """Datasets that we did not write: several episodes to a file, no contract, version 2.1; built here by the format's description."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from praxon.datasets.columns import Storage
 from praxon.datasets.lerobot_index import check_template
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import DatasetError
@@ -271,3 +273,25 @@ def test_a_file_that_claims_far_more_than_it_holds_is_not_read(tmp_path, v3):
             writer.write_table(pa.table({"observation.state": pa.array(np.zeros(10_000_000, np.int64))}))
     with pytest.raises(DatasetError, match=r"claims 40000000 rows|holds 40000000 frames"):
         LeRobotDataset(v3)
+
+
+def test_arrays_beyond_memory_share_few_files_and_keep_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRAXON_SPILL", str(tmp_path))
+    storage = Storage(0)
+    before = len(os.listdir("/proc/self/fd"))
+    arrays = [storage.allocate((i + 1, 3), np.dtype(("f8", "u1", "i4")[i % 3])) for i in range(300)]
+    assert len(os.listdir("/proc/self/fd")) - before < 10
+    for i, array in enumerate(arrays):
+        array[:] = i % 256
+    assert all((array == i % 256).all() and array.shape == (i + 1, 3) for i, array in enumerate(arrays))
+
+
+def test_a_disk_without_room_for_what_does_not_fit_in_memory_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRAXON_SPILL", str(tmp_path))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DatasetError, match="No space left on device"):
+        Storage(0).allocate((10,), np.dtype("f8"))

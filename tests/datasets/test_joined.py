@@ -62,6 +62,14 @@ def test_joined_windows_are_those_of_the_parts(datasets, film):
     assert CAMERA not in joined.batch(order, pictures=False)
 
 
+def test_every_batch_has_the_same_entries_whichever_parts_it_is_from(datasets):
+    joined = JoinedWindows([Windows(datasets[0], Chunk(), extras=["next.reward"]), Windows(datasets[1], Chunk())])
+    names = [set(joined.batch(np.array(order), pictures=False)) for order in ([0, 1], [12], [0, 12])]
+    assert names[0] == names[1] == names[2]
+    assert "next.reward" not in names[0]
+    assert "is_intervention" in names[0]
+
+
 def test_joined_statistics_are_those_of_all_frames(datasets):
     found = joined_statistics(datasets)
     assert found["observation.state"]["mean"] == pytest.approx(7)
@@ -133,7 +141,7 @@ def test_episodes_are_chosen_in_a_word(asked, found):
     assert select_episodes(asked, 4, {"valid": [1, 3]}, "x") == found
 
 
-@pytest.mark.parametrize("asked", ["vald", "0:9", [4], [-1], "a:b", [], [True], 7])
+@pytest.mark.parametrize("asked", ["vald", "0:9", [4], [-1], "a:b", [], [True], 7, 1.5, "0:99999999999999", "none"])
 def test_what_cannot_be_chosen_is_answered(asked):
     with pytest.raises(DatasetError, match="'x'"):
-        select_episodes(asked, 4, {"valid": [1, 3]}, "x")
+        select_episodes(asked, 4, {"valid": [1, 3], "none": []}, "x")

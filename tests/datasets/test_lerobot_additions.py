@@ -13,6 +13,7 @@ import pytest
 from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.lerobot_writer import LeRobotWriter
+from praxon.datasets.packing import pack
 from praxon.errors import DatasetError
 
 CONTRACT = PolicyContract(
@@ -153,3 +154,72 @@ def test_resume_does_not_take_over_a_folder_of_something_else(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match="already holds something"):
         open_writer(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "left", [(), ("contract.yaml",), ("contract.yaml", "tasks.parquet", "praxon.json", ".info.json.part")]
+)
+def test_a_writer_killed_before_its_first_episode_is_resumed(tmp_path, left):
+    (tmp_path / "data/meta").mkdir(parents=True)
+    for name in left:
+        (tmp_path / "data/meta" / name).write_text("cut o")
+    with open_writer(tmp_path / "data", resume=True, extra_features=(), metadata=None) as writer:
+        writer.add_episode({name: values for name, values in episode(3, 1.0).items() if not name.startswith("next.")})
+    assert LeRobotDataset(tmp_path / "data").extra_features == ()
+    assert not list((tmp_path / "data").rglob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["tasks.parquet", "info.json"])
+def test_a_disk_that_is_full_for_a_moment_spoils_no_later_episode(tmp_path, monkeypatch, name):
+    root = tmp_path / "data"
+    writer = open_writer(root)
+    writer.add_episode(episode(3, 10.0))
+    replace = os.replace
+
+    def full(source, target):
+        if str(target).endswith(name):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(DatasetError, match="the 1 finished episodes are safe"):
+        patched.setattr(os, "replace", full)
+        writer.add_episode(episode(4, 20.0), task="new words")
+    assert LeRobotDataset(root).num_episodes == writer.num_episodes == 1
+    writer.add_episode(episode(5, 30.0), task="new words")
+    dataset = LeRobotDataset(root)
+    assert dataset.columns["observation.grip"][:, 0].tolist() == [10, 11, 12, 30, 31, 32, 33, 34]
+    assert [dataset.episode(e).task for e in range(2)] == ["shapes", "new words"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", ".hidden", ""])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    with pytest.raises(DatasetError, match="named like folders"):
+        open_writer(tmp_path / "data", extra_features=(Feature(name, "vector", (1,)),))
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_episode_without_an_instruction_leaves_nothing(tmp_path):
+    writer = open_writer(tmp_path / "data", task=None)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DatasetError, match="has no instruction"):
+        writer.add_episode(episode(3, 0.0))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_packed_dataset_is_resumed(tmp_path):
+    pack(LeRobotDataset(write(tmp_path / "data", 3)), tmp_path / "packed")
+    with open_writer(tmp_path / "packed", resume=True) as writer:
+        writer.add_episode(episode(8, 30.0))
+    resumed, whole = LeRobotDataset(tmp_path / "packed"), LeRobotDataset(write(tmp_path / "whole", 4))
+    for name, values in whole.columns.items():
+        assert np.array_equal(resumed.columns[name], values)
+    camera, every = "observation.images.front", np.arange(whole.num_frames)
+    assert np.array_equal(resumed.frames(camera, every), whole.frames(camera, every))
+    with pytest.raises(DatasetError, match="several episodes in a file"):
+        pack(resumed, tmp_path / "again")
+
+
+def test_a_dataset_without_a_finished_episode_says_so(tmp_path):
+    open_writer(tmp_path / "data")
+    with pytest.raises(DatasetError, match="holds no finished episode"):
+        LeRobotDataset(tmp_path / "data")

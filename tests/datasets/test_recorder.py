@@ -10,6 +10,7 @@ from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.datasets.timing import Timing, measure_timing
+from praxon.datasets.video_file import VideoWriter
 from praxon.errors import DatasetError
 
 CAMERAS = ("observation.images.left", "observation.images.right")
@@ -88,6 +89,56 @@ def test_an_episode_left_by_an_exception_leaves_nothing(tmp_path, film):
         pass
     record(writer, film, 50, (0, 33))
     assert LeRobotDataset(root).columns["observation.state"][:, 0].tolist() == [0, 1, 50, 51]
+
+
+def test_an_episode_that_is_over_stays_so_and_one_is_open_at_a_time(tmp_path, film):
+    writer = LeRobotWriter(tmp_path / "data", CONTRACT, "count")
+    for end in ("finish", "abort"):
+        episode = writer.open_episode()
+        episode.add(frame(film, 0), 0)
+        with pytest.raises(DatasetError, match="is still open"):
+            writer.open_episode()
+        with pytest.raises(DatasetError, match="is still open"):
+            writer.add_episode({})
+        getattr(episode, end)()
+        for again in (episode.finish, lambda: episode.add(frame(film, 1), 1)):  # noqa: B023
+            with pytest.raises(DatasetError, match="This episode is over"):
+                again()
+    assert LeRobotDataset(tmp_path / "data").num_frames == 1
+    with writer:
+        writer.open_episode().add(frame(film, 2), 0)
+    assert not list((tmp_path / "data").rglob("*.part"))
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, DatasetError])
+def test_an_episode_whose_features_may_have_parted_is_dropped(tmp_path, film, monkeypatch, kind):
+    writer = LeRobotWriter(tmp_path / "data", CONTRACT, "count")
+    record(writer, film, 0, (0, 33))
+    episode = writer.open_episode()
+    episode.add(frame(film, 7), 0)
+    add = VideoWriter.add
+
+    def interrupted(video, picture):
+        add(video, picture)
+        raise kind("between two cameras")
+
+    with monkeypatch.context() as patched, pytest.raises(kind):
+        patched.setattr(VideoWriter, "add", interrupted)
+        episode.add(frame(film, 8), 1)
+    with pytest.raises(DatasetError, match="This episode is over"):
+        episode.finish()
+    assert not list((tmp_path / "data").rglob("*.part"))
+    record(writer, film, 50, (0, 33))
+    assert LeRobotDataset(tmp_path / "data").columns["observation.state"][:, 0].tolist() == [0, 1, 50, 51]
+
+
+@pytest.mark.parametrize("stamp", [float("nan"), 1.5, 2**63, "now"])
+def test_a_stamp_that_is_no_time_is_refused_and_the_episode_goes_on(tmp_path, film, stamp):
+    with LeRobotWriter(tmp_path / "data", CONTRACT, "count") as writer, writer.open_episode() as episode:
+        with pytest.raises(DatasetError, match="whole nanoseconds"):
+            episode.add(frame(film, 0), stamp)
+        episode.add(frame(film, 1), np.int64(5))
+    assert LeRobotDataset(tmp_path / "data").stamps_ns.tolist() == [5]
 
 
 def test_an_added_frame_may_be_reused_by_the_caller(tmp_path, film):
