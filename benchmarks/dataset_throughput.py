@@ -5,7 +5,7 @@ A sample is what a policy trains on: two observations and a chunk of sixteen act
 ones, and once in files that LeRobot's own writer made (AV1). LeRobot runs in an environment and a process of its own with
 the settings of its training script, pictures as bytes and every decoder kept open; of its decoders and numbers of workers
 the fastest is taken. We run in one process.
-Blocks of the two alternate; the ratio is the median over blocks.
+Blocks of the two alternate, and so do blocks of LeRobot and our whole passes; ratios are medians.
 
 Ours is told three times: ``decoding`` with a picture cache too small to give anything twice, ``first pass`` over all frames
 with an empty cache of the usual size and the files not in memory, and ``later passes``. LeRobot keeps no pictures, so its
@@ -186,44 +186,53 @@ def measure(root: Path, case: str, environment: Environment, cache: Path, blocks
     decoding = Windows(LeRobotDataset(root, cache_bytes=NO_CACHE), CHUNK)
     our_block = min(num_frames, their_block * (4 if cameras else 20))
     with their_side(environment, request, cache) as theirs:
-        theirs.seconds(rng.integers(0, num_frames, 2 * BATCH * max(1, workers_of(request))))
+        theirs.seconds(rng.integers(0, num_frames, 2 * BATCH * max(1, request["workers"])))
         run_ours(decoding, rng.integers(0, num_frames, 2 * BATCH))
         rates = []
         for _ in range(blocks):
             their_rate = their_block / theirs.seconds(rng.integers(0, num_frames, their_block))
             our_rate = our_block / run_ours(decoding, rng.integers(0, num_frames, our_block))
             rates.append((our_rate, their_rate))
-    ours, lerobots = (np.array(column) for column in zip(*rates, strict=True))
-    found: dict[str, Any] = {
+        del decoding
+        ours, lerobots = (np.array(column) for column in zip(*rates, strict=True))
+        whole = passes_over(root, theirs, their_block, rng, passes)
+    return {
         "goal": GOALS[case],
         "lerobot": {"settings": best, "samples_per_s": spread(lerobots), "tried": calibration},
         "decoding" if cameras else "ours": {"samples_per_s": spread(ours), "ratio": spread(ours / lerobots)},
+        **whole,
     }
-    del decoding
-    return found | passes_over(root, rng, passes, float(np.median(lerobots)))
 
 
-def passes_over(root: Path, rng: np.random.Generator, passes: int, their_rate: float) -> dict[str, Any]:
-    """Whole passes with the usual cache: the first from disk, later ones, and memory after each."""
-    forget_files(root)
-    began = time.perf_counter()
-    windows = Windows(LeRobotDataset(root), CHUNK)
-    opened_s = time.perf_counter() - began
-    rates, memory = [], []
+def passes_over(
+    root: Path, theirs: TheirSide, their_block: int, rng: np.random.Generator, passes: int
+) -> dict[str, Any]:
+    """Whole passes with the usual cache, the first from disk, each after a block of LeRobot's; memory after each."""
+    rates, ratios, memory = [], [], []
+    windows: Windows | None = None
+    opened_s = 0.0
     for _ in range(passes):
+        their_rate = their_block / theirs.seconds(rng.integers(0, EPISODES * LENGTH, their_block))
+        if windows is None:
+            forget_files(root)
+            began = time.perf_counter()
+            windows = Windows(LeRobotDataset(root), CHUNK)
+            opened_s = time.perf_counter() - began
         rates.append(len(windows) / run_ours(windows, rng.permutation(len(windows))))
+        ratios.append(rates[-1] / their_rate)
         memory.append(resident_mb())
-    later = np.array(rates[1:] or rates)
-    growth = 100 * (memory[-1] / memory[min(1, passes - 1)] - 1)
     return {
         "first_pass": {
             "samples_per_s": round(rates[0]),
-            "ratio": round(rates[0] / their_rate, 2),
+            "ratio": float(f"{ratios[0]:.3g}"),
             "opened_s": round(opened_s, 2),
         },
-        "later_passes": {"samples_per_s": spread(later), "ratio": spread(later / their_rate)},
+        "later_passes": {
+            "samples_per_s": spread(np.array(rates[1:] or rates)),
+            "ratio": spread(np.array(ratios[1:] or ratios)),
+        },
         "memory_mb_after_each_pass": memory,
-        "memory_growth_after_second_pass_percent": round(growth, 1),
+        "memory_growth_after_second_pass_percent": round(100 * (memory[-1] / memory[min(1, passes - 1)] - 1), 1),
     }
 
 
@@ -241,11 +250,6 @@ def calibrate(
                 seconds = [theirs.seconds(rng.integers(0, EPISODES * LENGTH, count)) for _ in range(2)]
             found[f"{backend}, {workers} workers"] = round(count / min(seconds), 1)
     return found
-
-
-def workers_of(request: dict[str, Any]) -> int:
-    """How many batches are fetched at a time."""
-    return int(request["workers"])
 
 
 def run_ours(windows: Windows, indices: np.ndarray) -> float:

@@ -68,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
         Windows(each, chunk, chosen, contract=policy.contract) for each, chosen in zip(datasets, episodes, strict=True)
     ]
     windows = JoinedWindows(parts)
-    fit_normalizer(policy, joined_statistics(datasets), windows)
+    fit_normalizer(policy, joined_statistics(parts), windows)
     trainer = Trainer(**plain(config.training), steps=config.steps, minutes=config.minutes, seed=config.seed)
     digest = joined_digest(datasets)
     sampling = plain(config.sampling)

@@ -1,5 +1,6 @@
 """Files that are on disk, whole, or not there: written beside, flushed, renamed into place."""
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,29 @@ def write_durably(path: Path, write: Callable[[Path], Any], safe: str = "earlier
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise DatasetError(f"'{path}' could not be written ({error.strerror or error}); {safe}.") from error
+
+
+def lock_folder(folder: Path) -> int:
+    """Make a folder where there is none, and take it for this writer alone until the returned descriptor is closed.
+
+    Raises:
+        DatasetError: another writer has it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise DatasetError(f"The folder '{folder}' cannot be made ({error.strerror}).") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise DatasetError(
+            f"Another writer is at work in '{folder}'; two would overwrite each other's episodes."
+        ) from error
+    except OSError:
+        return handle  # a file system without locks: nothing can be known of other writers
+    return handle
 
 
 def part_of(path: Path) -> Path:

@@ -70,20 +70,26 @@ def require_alike(datasets: Sequence[LeRobotDataset]) -> None:
             )
 
 
-def joined_statistics(datasets: Sequence[LeRobotDataset]) -> Statistics:
-    """Statistics of the first dataset's features over the frames of all; of pictures, over an even sample of all."""
-    if len(datasets) == 1:
-        return datasets[0].statistics
+def joined_statistics(parts: Sequence[Windows]) -> Statistics:
+    """Statistics of the first part's features over the chosen frames of all; of pictures, over an even sample of them."""
+    first = parts[0]
+    if len(parts) == 1 and len(first) == first.dataset.num_frames:
+        return first.dataset.statistics
     found: Statistics = {}
-    for feature in datasets[0].contract:
+    for feature in first.dataset.contract:
         if not is_picture(feature):
-            found[feature.name] = feature_statistics(*(dataset.columns[feature.name] for dataset in datasets))
+            found[feature.name] = feature_statistics(*(_chosen(part, feature.name) for part in parts))
             continue
         pictures = PictureStatistics(feature.shape[-1])
-        for dataset in datasets:
-            dataset.add_pictures(pictures, feature.name)
+        for part in parts:
+            part.dataset.add_pictures(pictures, feature.name, part.episodes)
         found[feature.name] = pictures.result()
     return found
+
+
+def _chosen(part: Windows, feature: str) -> np.ndarray:
+    column = part.dataset.columns[feature]
+    return column if len(part) == len(column) else column[part.frames]
 
 
 def joined_digest(datasets: Sequence[LeRobotDataset]) -> str:

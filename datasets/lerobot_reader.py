@@ -168,9 +168,11 @@ class LeRobotDataset:
         self.add_pictures(statistics, feature)
         return statistics.result()
 
-    def add_pictures(self, statistics: PictureStatistics, feature: str) -> None:
-        """Count an even sample of a feature's pictures into ``statistics``."""
-        for episode in range(self.num_episodes):
+    def add_pictures(
+        self, statistics: PictureStatistics, feature: str, episodes: Sequence[int] | None = None
+    ) -> None:
+        """Count an even sample of a feature's pictures, of all or the given episodes, into ``statistics``."""
+        for episode in range(self.num_episodes) if episodes is None else episodes:
             where = self.episode_slice(episode)
             step = -(-(where.stop - where.start) // MAX_STATISTICS_PICTURES)
             statistics.add(self.frames(feature, np.arange(where.start, where.stop, step)))

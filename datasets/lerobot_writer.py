@@ -5,6 +5,8 @@ the episode count. ``praxon.datasets.packing`` gathers them into few large files
 """
 
 import json
+import os
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 
 from praxon.contract import Feature, PolicyContract
 from praxon.datasets import lerobot_format as layout
-from praxon.datasets.durable import part_of, write_durably
+from praxon.datasets.durable import lock_folder, part_of, write_durably
 from praxon.datasets.episode_recorder import EpisodeRecorder
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.picture_files import encode_png
@@ -78,7 +80,7 @@ class LeRobotWriter:
         self._tasks: list[str] = []
         self._extra = tuple(extra_features)
         self._metadata = dict(metadata or {})
-        self._recorder: EpisodeRecorder | None = None
+        self._recorder: weakref.ref[EpisodeRecorder] | None = None
         names = [feature.name for feature in self.features]
         if len(set(names) | {layout.STAMP, *layout.INDEX_COLUMNS}) != len(names) + 1 + len(layout.INDEX_COLUMNS):
             raise DatasetError(f"Features must have names of their own; got {', '.join(names)}.")
@@ -96,26 +98,20 @@ class LeRobotWriter:
             )
         self._table = layout.feature_table(contract, self._extra, codec)
         self._schema = layout.data_schema(self._table)
-        if resume and (self.root / layout.INFO).is_file():
-            self._continue()
-            return
-        if resume:
-            self._clear_beginning()
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise DatasetError(
-                f"The folder '{self.root}' already holds something; a new dataset needs a folder of its own."
-            )
-        self._write(layout.CONTRACT, self.contract.save)
-        self._task_numbers([] if task is None else [task])
-        if self._extra or metadata:
-            self._write_ours()
-        self._write_info()
+        # Held as long as this object lives; a killed process holds nothing.
+        self._unlock = weakref.finalize(self, os.close, lock_folder(self.root))
+        try:
+            self._begin(resume)
+        except BaseException:
+            self._unlock()
+            raise
 
     def open_episode(self, task: str | None = None) -> EpisodeRecorder:
         """An episode that is recorded frame by frame; pictures are encoded as they come."""
         self._require_none_open()
-        self._recorder = EpisodeRecorder(self, task)
-        return self._recorder
+        recorder = EpisodeRecorder(self, task)
+        self._recorder = weakref.ref(recorder)
+        return recorder
 
     def add_episode(
         self,
@@ -175,10 +171,12 @@ class LeRobotWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._recorder is not None:
-            self._recorder.abort()
+        recorder = self._open_recorder()
+        if recorder is not None:
+            recorder.abort()
         if self.num_episodes:
             self.finalize()
+        self._unlock()
 
     # -- for the recorder ---------------------------------------------------------------------------
 
@@ -223,8 +221,29 @@ class LeRobotWriter:
 
     # -- pieces -----------------------------------------------------------------------------------
 
+    def _begin(self, resume: bool) -> None:
+        """Take up the dataset that is there, or begin one."""
+        if resume and (self.root / layout.INFO).is_file():
+            self._continue()
+            return
+        if resume:
+            self._clear_beginning()
+        if any(self.root.iterdir()):
+            raise DatasetError(
+                f"The folder '{self.root}' already holds something; a new dataset needs a folder of its own."
+            )
+        self._write(layout.CONTRACT, self.contract.save)
+        self._task_numbers([] if self._task is None else [self._task])
+        if self._extra or self._metadata:
+            self._write_ours()
+        self._write_info()
+
+    def _open_recorder(self) -> EpisodeRecorder | None:
+        recorder = self._recorder() if self._recorder is not None else None
+        return recorder if recorder is not None and recorder.is_open else None
+
     def _require_none_open(self) -> None:
-        if self._recorder is not None and self._recorder.is_open:
+        if self._open_recorder() is not None:
             raise DatasetError(f"Episode {self.num_episodes} is still open; finish() or abort() ends it.")
 
     def _checked_texts(self, task: str | Sequence[str] | None, length: int) -> list[str]:

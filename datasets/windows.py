@@ -32,6 +32,7 @@ class Windows:
         contract: whose observations are read; the dataset's own where None.
 
     Attributes:
+        episodes: the chosen ones, in order.
         episode_lengths: (episodes,) samples of each chosen episode, in the order in which they follow one another.
     """
 
@@ -68,7 +69,8 @@ class Windows:
         self._past = np.arange(1 - chunk.num_obs_steps, 1)
         self._ahead = np.arange(chunk.horizon)
         self._future = future
-        self.episode_lengths = dataset.episode_lengths[list(chosen)]
+        self.episodes = [int(episode) for episode in chosen]
+        self.episode_lengths = dataset.episode_lengths[self.episodes]
         self._extras = tuple(dict.fromkeys([*(name for name in INTERVENTIONS if name in known), *extras]))
 
     def __len__(self) -> int:

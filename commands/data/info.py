@@ -50,7 +50,9 @@ def _timing(dataset: LeRobotDataset) -> dict[str, Any] | None:
     if stamps is None:
         return None
     found = [measure_timing(stamps[dataset.episode_slice(e)], dataset.fps) for e in range(dataset.num_episodes)]
+    nominal = dataset.columns["frame_index"] * round(1e9 / dataset.fps)
     return {
+        "nominal": bool(np.array_equal(stamps, nominal)),
         "rate_hz": float(np.median([timing.rate_hz for timing in found])),
         "gaps": sum(timing.gaps for timing in found),
         "duplicates": sum(timing.duplicates for timing in found),
@@ -70,6 +72,8 @@ def _show(dataset: LeRobotDataset, result: dict[str, Any]) -> None:
     timing = result["timing"]
     if timing is None:
         console.print("timing: the recording keeps no true stamps")
+    elif timing["nominal"]:
+        console.print("timing: the stamps are the nominal ones; the recording gave none, or was simulated")
     else:
         console.print(
             f"timing by true stamps: {timing['rate_hz']:.2f} frames per second, {timing['gaps']} gaps over {GAP_PERIODS} periods, "

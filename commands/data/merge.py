@@ -28,11 +28,11 @@ def run(config: Config) -> dict[str, Any]:
     require_alike(datasets)
     first = datasets[0]
     for other in datasets[1:]:
-        mine, theirs = ({feature.name for feature in each.extra_features} for each in (first, other))
+        mine, theirs = ({f"{e.name} {e.dtype}{list(e.shape)}" for e in each.extra_features} for each in (first, other))
         if not mine <= theirs:
             raise DatasetError(
                 f"'{first.root}' has the columns {', '.join(sorted(mine - theirs))}, which '{other.root}' has not; "
-                "naming that one first leaves them out."
+                f"it has {', '.join(sorted(theirs)) or 'none beyond its contract'}."
             )
     if len({dataset.contract.task for dataset in datasets}) > 1:
         first.contract = replace(first.contract, task=SEVERAL_TASKS)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import praxon
+from praxon.cli import run
 from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.datasets.check import check_dataset
 from praxon.datasets.checks.finding import MEANINGS
@@ -533,3 +534,41 @@ def test_the_help_lists_every_name_with_its_meaning():
     assert [tuple(line) for line in told] == [
         (name, severity, meaning) for name, (severity, meaning) in MEANINGS.items()
     ]
+
+
+# -- the command ------------------------------------------------------------------------------------------
+
+
+def test_the_command_exits_with_1_where_there_is_an_error_and_repairs_where_asked(copy, tmp_path, capsys):
+    (copy / "data/half.part").write_bytes(b"half")
+    result = tmp_path / "findings.json"
+    assert run(["data", "check", str(copy), f"json={result}"]) == 0
+    assert json.loads(result.read_text())["findings"][0]["name"] == "leftover"
+    truncate(copy / DATA, 0.7)
+    assert run(["data", "check", str(copy), f"json={result}", "videos=false"]) == 1
+    assert json.loads(result.read_text())["errors"] == 1
+    assert "has 1 error and 1 warnings: data_unreadable" in capsys.readouterr().err
+    assert run(["data", "check", str(copy), "--repair"]) == 0
+    assert run(["data", "check", str(copy)]) == 0
+    assert "is sound" in capsys.readouterr().out
+    assert run(["data", "check", str(copy), "--repair"]) == 0
+    assert "Nothing was to be mended" in capsys.readouterr().out
+
+
+def test_the_command_knows_the_limits_of_the_robot_that_a_dataset_names(tmp_path, capsys):
+    from praxon.sim.factory import make_robot
+
+    joints = make_robot("panda").joint_names
+    state = Feature("observation.state", "joint_position", (len(joints),), joints)
+    panda = PolicyContract("panda", "wave", (state,), Feature("action", "joint_position", state.shape, joints), Chunk())
+    for name, reach, status in (("inside", 0.02, 0), ("degrees", 90.0, 1)):
+        with LeRobotWriter(tmp_path / name, panda, "wave", "panda") as writer:
+            motion = (
+                reach
+                * np.sin(np.arange(20)[:, None] + np.arange(len(joints))) ** 2
+                * np.array([1, 1, 1, -1, 1, 1, 1, 1])
+            )
+            motion = (motion - np.array([0, 0, 0, 1, 0, -1, 0, 0])).astype(np.float32)
+            writer.add_episode({"observation.state": motion, "action": motion})
+        assert run(["data", "check", str(tmp_path / name)]) == status
+    assert "joint_limits" in capsys.readouterr().err

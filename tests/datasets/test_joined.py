@@ -71,13 +71,20 @@ def test_every_batch_has_the_same_entries_whichever_parts_it_is_from(datasets):
 
 
 def test_joined_statistics_are_those_of_all_frames(datasets):
-    found = joined_statistics(datasets)
+    found = joined_statistics([Windows(dataset, Chunk()) for dataset in datasets])
     assert found["observation.state"]["mean"] == pytest.approx(7)
     assert found["action"]["count"] == [15]
     assert found["action"]["q50"] == pytest.approx(-7)
     assert found[CAMERA]["count"] == [15]
     assert joined_digest(datasets) not in {dataset.digest() for dataset in datasets}
     assert joined_digest(datasets[:1]) == datasets[0].digest()
+
+
+def test_statistics_are_of_the_chosen_episodes_alone(datasets):
+    found = joined_statistics([Windows(datasets[0], Chunk(), [1]), Windows(datasets[1], Chunk())])
+    assert found["observation.state"]["min"] == 6
+    assert found["action"]["count"] == [9]
+    assert found[CAMERA]["count"] == [9]
 
 
 def test_datasets_that_do_not_fit_are_refused_with_both_sides(datasets):

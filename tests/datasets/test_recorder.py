@@ -168,3 +168,14 @@ def test_timing_by_hand():
     found = measure_timing(np.array([0, 100, 200, 351, 450]) * MS, 10)
     assert (found.rate_hz, found.gaps, found.duplicates) == (pytest.approx(10), 1, 0)
     assert found.longest_s == pytest.approx(0.151)
+
+
+def test_two_writers_do_not_share_a_folder(tmp_path, film):
+    first = LeRobotWriter(tmp_path / "data", CONTRACT, "count")
+    record(first, film, 0, (0, 33))
+    with pytest.raises(DatasetError, match="Another writer is at work"):
+        LeRobotWriter(tmp_path / "data", CONTRACT, "count", resume=True)
+    del first
+    with LeRobotWriter(tmp_path / "data", CONTRACT, "count", resume=True) as second:
+        record(second, film, 5, (0, 33))
+    assert LeRobotDataset(tmp_path / "data").columns["observation.state"][:, 0].tolist() == [0, 1, 5, 6]
