@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from praxon.datasets.lerobot_index import require_plausible
+from praxon.datasets.metadata_files import require_plausible
 from praxon.errors import DatasetError
 
 BATCH_ROWS = 65536
@@ -111,6 +111,8 @@ def read_columns(
 
 def open_parquet(path: Path, rows: int, columns: Mapping[str, object]) -> pq.ParquetFile:
     """The open file; ``DatasetError`` where it cannot be one, has other than ``rows`` rows, or lacks a column."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise DatasetError(f"'{path}' cannot be read: No such file.")
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -119,10 +121,11 @@ def open_parquet(path: Path, rows: int, columns: Mapping[str, object]) -> pq.Par
         require_plausible(file, path)
         if file.metadata.num_rows != rows:
             raise DatasetError(f"'{path}' holds {file.metadata.num_rows} frames; its episodes' entries say {rows}.")
-        missing = [name for name in columns if name not in file.schema_arrow.names]
+        names = file.schema_arrow.names
+        missing = [name for name in columns if names.count(name) != 1]
         if missing:
             raise DatasetError(
-                f"'{path}' has the columns {', '.join(file.schema_arrow.names)}; {', '.join(missing)} are missing."
+                f"'{path}' has the columns {', '.join(names)}; {', '.join(missing)} are missing, or there more than once."
             )
     except DatasetError:
         file.close()

@@ -5,8 +5,9 @@ is checked before it is used.
 """
 
 import json
+import os
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,15 +15,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from praxon.datasets import lerobot_format as layout
+from praxon.datasets.metadata_files import read_json, read_table
 from praxon.errors import DatasetError
 
+MAX_NAME = 200
+"""Characters of a feature's name or a template; file systems end at 255."""
 READABLE = ("v3.0", "v2.1", "v2.0")
 MAX_DIMENSIONS = 5
-MAX_TEXT_BYTES = 256 * 2**20
-"""Of a metadata file; a larger one is not read."""
 NUMBERS = (
     "float16",
     "float32",
@@ -119,7 +120,7 @@ def read_index(root: Path) -> DatasetIndex:
     info = read_info(root)
     version = str(info.get("codebase_version"))
     if version not in READABLE:
-        raise DatasetError(f"The dataset '{root}' has version {version}; {', '.join(READABLE)} can be read.")
+        raise DatasetError(f"The dataset '{root}' has version {version[:40]}; {', '.join(READABLE)} can be read.")
     try:
         features = read_features(info)
         fps = float(info["fps"])
@@ -130,7 +131,7 @@ def read_index(root: Path) -> DatasetIndex:
             raise DatasetError(f"The dataset '{root}' holds no finished episode.")
         read = _episodes_v3 if version == "v3.0" else _episodes_v2
         index = read(root, info, version, fps, features, totals[0])
-    except (KeyError, TypeError, ValueError, OverflowError, IndexError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError, AttributeError, RecursionError) as error:
         sentence = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(f"The metadata of '{root}' cannot be used: {sentence}.") from error
     if int(index.lengths.sum()) != totals[1]:
@@ -154,8 +155,8 @@ def read_features(info: dict[str, Any]) -> dict[str, Entry]:
     """The feature table of info.json, checked."""
     features = {}
     for name, said in info["features"].items():
-        if not layout.is_folder_name(name):
-            raise ValueError(f"the feature name {name!r} is not one that can be a folder")
+        if len(name) > MAX_NAME or not layout.is_folder_name(name):
+            raise ValueError(f"the feature name {name[:MAX_NAME]!r} is not one that can be a folder")
         dtype, shape = said["dtype"], tuple(said["shape"])
         if dtype not in (*NUMBERS, "video", "image", "string"):
             raise ValueError(
@@ -176,39 +177,6 @@ def read_features(info: dict[str, Any]) -> dict[str, Entry]:
     if missing:
         raise ValueError(f"the features {', '.join(missing)} are missing, which every dataset has")
     return features
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON mapping, refused with one sentence where it is none."""
-    try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise DatasetError(f"'{path}' is larger than {MAX_TEXT_BYTES >> 20} MB; metadata are not.")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    if not isinstance(data, dict):
-        raise DatasetError(f"'{path}' holds no mapping.")
-    return data
-
-
-def read_table(path: Path, columns: Callable[[str], bool] | None = None) -> pa.Table:
-    """A small Parquet file (metadata), the columns for which ``columns`` holds."""
-    try:
-        with pq.ParquetFile(path) as file:
-            require_plausible(file, path)
-            names = file.schema_arrow.names
-            return file.read(columns=None if columns is None else [name for name in names if columns(name)])
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise DatasetError(f"'{path}' cannot be read: {' '.join(str(error).split())}.") from error
-
-
-def require_plausible(file: pq.ParquetFile, path: Path) -> None:
-    """Refuse a file that would unpack to far more than its size: no real column shrinks a thousandfold, a bomb does."""
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    unpacked, packed = sum(group.total_byte_size for group in groups), path.stat().st_size
-    rows = file.metadata.num_rows
-    if rows < 0 or unpacked < 0 or max(unpacked, 8 * rows) > 64 * 2**20 + 2000 * packed:
-        raise DatasetError(f"'{path}' has {packed} bytes and claims {rows} rows of {unpacked} bytes; it is not read.")
 
 
 # -- version 3.0: episodes share files ----------------------------------------------------------------
@@ -285,6 +253,10 @@ def _numbers(tables: Sequence[pa.Table], key: str, count: int) -> np.ndarray:
         values = table[key].to_numpy()
         if values.dtype.kind not in "if" or (values.dtype.kind == "f" and not np.isfinite(values).all()):
             raise ValueError(f"the column '{key}' of the episode table holds {values.dtype}; numbers are expected")
+        if len(values) and np.abs(values.astype(np.float64)).max() > 2**53:
+            raise ValueError(
+                f"the column '{key}' of the episode table holds {np.abs(values).max():.3g}, which cannot be"
+            )
         parts.append(values.astype(kind))
     values = np.concatenate(parts) if parts else np.zeros(0, kind)
     if len(values) < count:
@@ -301,7 +273,7 @@ def _episodes_v2(
     root: Path, info: dict[str, Any], version: str, fps: float, features: dict[str, Entry], count: int
 ) -> DatasetIndex:
     rows = sorted(_lines(root / "meta/episodes.jsonl"), key=lambda row: int(row["episode_index"]))
-    if [int(row["episode_index"]) for row in rows] != list(range(count)):
+    if len(rows) != count or [int(row["episode_index"]) for row in rows] != list(range(count)):
         raise ValueError(f"meta/episodes.jsonl does not list the episodes 0 to {count - 1}, as info.json says")
     lengths = np.array([int(row["length"]) for row in rows], np.int64)
     if (lengths <= 0).any():
@@ -321,6 +293,8 @@ def _episodes_v2(
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise DatasetError(f"'{path}' cannot be read: No such file.")
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
@@ -346,11 +320,18 @@ def check_template(template: str, fields: set[str]) -> None:
             name not in fields or conversion or len(spec or "") > 4 or set(spec or "") - set("0123456789d")
         ):
             raise ValueError(
-                f"the path template {template!r} is refused; its fields may be {', '.join(sorted(fields))}"
+                f"the path template {template[:200]!r} is refused; its fields may be {', '.join(sorted(fields))}"
             )
     path = PurePosixPath(template)
-    if path.is_absolute() or ".." in path.parts or not template or "\0" in template or "\\" in template:
-        raise ValueError(f"the path template {template!r} leads out of the dataset's folder")
+    if (
+        len(template) > MAX_NAME
+        or path.is_absolute()
+        or ".." in path.parts
+        or not template
+        or "\0" in template
+        or "\\" in template
+    ):
+        raise ValueError(f"the path template {template[:200]!r} leads out of the dataset's folder")
 
 
 def _ordered_tasks(numbers: Sequence[Any], texts: Sequence[Any]) -> tuple[str, ...]:

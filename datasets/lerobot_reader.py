@@ -18,7 +18,8 @@ from praxon.contract import Feature, PolicyContract
 from praxon.datasets import lerobot_format as layout
 from praxon.datasets.columns import Storage, read_columns
 from praxon.datasets.infer import infer_contract
-from praxon.datasets.lerobot_index import read_index, read_json
+from praxon.datasets.lerobot_index import read_index
+from praxon.datasets.metadata_files import read_json
 from praxon.datasets.picture_files import PictureFiles
 from praxon.datasets.picture_loader import PictureLoader
 from praxon.datasets.source import Episode, Frames
@@ -168,9 +169,7 @@ class LeRobotDataset:
         self.add_pictures(statistics, feature)
         return statistics.result()
 
-    def add_pictures(
-        self, statistics: PictureStatistics, feature: str, episodes: Sequence[int] | None = None
-    ) -> None:
+    def add_pictures(self, statistics: PictureStatistics, feature: str, episodes: Sequence[int] | None = None) -> None:
         """Count an even sample of a feature's pictures, of all or the given episodes, into ``statistics``."""
         for episode in range(self.num_episodes) if episodes is None else episodes:
             where = self.episode_slice(episode)

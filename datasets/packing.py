@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from praxon.datasets import lerobot_format as layout
-from praxon.datasets.lerobot_index import EPISODES_GLOB, read_json, read_table
+from praxon.datasets.lerobot_index import EPISODES_GLOB
 from praxon.datasets.lerobot_reader import LeRobotDataset
+from praxon.datasets.metadata_files import read_json, read_table
 from praxon.datasets.video_file import append_videos
 from praxon.errors import DatasetError
 
@@ -92,7 +93,7 @@ def _write_data(dataset: LeRobotDataset, episodes: Sequence[int], path: Path) ->
     files = [dataset.index.data_files[dataset.index.data_file_of[episode]] for episode in episodes]
     with pq.ParquetWriter(path, pq.read_schema(files[0])) as writer:
         for file in files:
-            writer.write_table(read_table(file))
+            writer.write_table(read_table(file, max_bytes=2**40))
 
 
 def _groups(sizes: Sequence[int], limit_mb: float) -> Iterator[list[int]]:

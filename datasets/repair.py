@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,8 +21,8 @@ from praxon.datasets.checks.folder import STATS_V2, Folder, Track, open_folder
 from praxon.datasets.checks.leftovers import find_leftovers
 from praxon.datasets.checks.values import Limits
 from praxon.datasets.checks.videos import look_at
-from praxon.datasets.lerobot_index import read_json
 from praxon.datasets.lerobot_reader import MAX_STATISTICS_PICTURES, LeRobotDataset
+from praxon.datasets.metadata_files import read_json
 from praxon.datasets.repairs.journal import Journal, resume
 from praxon.datasets.repairs.renumber import Keeping, stage
 from praxon.datasets.statistics import PictureStatistics, feature_statistics, to_json
@@ -163,6 +162,11 @@ def _stage_structure(folder: Folder, found: Sequence[Finding], journal: Journal)
         frozenset({*_surplus(folder, found, "video_frames"), *damaged}),
         frozenset(_surplus(folder, found, "episode_rows")),
     )
+    if not len(episodes) and not folder.bad_tables:
+        raise DatasetError(
+            f"Nothing was changed in '{folder.root}': it has no table of episodes, which LeRobot writes when recording ends; "
+            f"the {folder.info['total_episodes']} episodes that info.json counts are in Parquet files without a footer."
+        )
     if not len(keeping.rows):
         why = f"{len(folder.bad_tables)} of its tables of episodes and the files of the others cannot be read"
         raise DatasetError(f"Nothing was changed in '{folder.root}': no episode would be left, as {why}.")
@@ -180,6 +184,12 @@ def _stage_structure(folder: Folder, found: Sequence[Finding], journal: Journal)
         yield f"Episodes from number {first} on were renumbered; index columns and ranges follow."
     for name in sorted(keeping.cut | keeping.trim):
         yield f"'{name}' was cut to the frames of its episodes."
+    unlisted = folder.info["total_episodes"] - len(episodes)
+    if unlisted > 0 and not folder.bad_tables:
+        yield (
+            f"{unlisted} episodes that info.json counts are in no table; a writer that is killed leaves their Parquet files "
+            "without a footer. They are lost unless their rows can be recovered from the files, which are kept."
+        )
     yield from _stage_leftovers(folder, keeping, journal)
     yield from _stage_info(folder, keeping, journal)
 
@@ -211,7 +221,7 @@ def _intact(folder: Folder, name: str) -> int:
     try:
         VideoReader(folder.root / name, folder.fps).close()
         return len(look_at(folder.root / name, entry.shape[0], entry.shape[1], MOST_PICTURES).times)
-    except (DatasetError, av.FFmpegError, OSError, ValueError, IndexError, MemoryError):
+    except DatasetError:
         return 0
 
 

@@ -157,6 +157,8 @@ class VideoIndex:
 
 def open_container(path: Path) -> av.container.InputContainer:
     """Open as MP4 and nothing else: a playlist or script under that name could name other files and hosts."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise DatasetError(f"The video '{path}' cannot be read: No such file.")
     try:
         container = av.open(f"file:{path}", format="mp4", metadata_errors="replace")
     except UNREADABLE as error:

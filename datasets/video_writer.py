@@ -29,12 +29,14 @@ class Codec:
         pixels: the format that is stored.
         options: of the encoder. Every second frame is a key frame, so that any is found by decoding at most two.
         any_size: odd numbers of pixels can be stored too.
+        least_side: of the longer side [px]; below it the encoder breaks.
     """
 
     encoder: str
     pixels: str
     options: Mapping[str, str] = field(default_factory=dict)
     any_size: bool = False
+    least_side: int = 1
 
 
 CODECS = {
@@ -48,6 +50,7 @@ CODECS = {
             "preset": "veryfast",
             "x265-params": "log-level=error:pools=none:frame-threads=1:info=0:open-gop=0:bframes=0",
         },
+        least_side=64,
     ),
     "av1": Codec("libsvtav1", "yuv420p", {"g": "2", "crf": "30", "preset": "10", "svtav1-params": "lp=1"}),
     "h264_lossless": Codec("libx264rgb", "rgb24", {"g": "2", "qp": "0", "preset": "veryfast"}, any_size=True),
@@ -94,6 +97,10 @@ class VideoWriter:
         if not chosen.any_size and (height % 2 or width % 2):
             raise DatasetError(
                 f"Pictures of {height}x{width} cannot be stored as video; even numbers of pixels are needed."
+            )
+        if max(height, width) < chosen.least_side:
+            raise DatasetError(
+                f"Pictures of {height}x{width} cannot be stored as '{codec}'; {chosen.least_side} pixels on one side are needed."
             )
         self.path, self.num_pictures = Path(path), 0
         self._shape = (height, width, 3)

@@ -13,7 +13,7 @@ from praxon.commands._hydra import Config
 from praxon.commands.data._tables import console, keep_json, open_dataset, table
 from praxon.datasets.durable import write_durably
 from praxon.datasets.lerobot_format import INDEX_COLUMNS, STAMP, STATS, is_picture
-from praxon.datasets.lerobot_index import read_json
+from praxon.datasets.metadata_files import read_json
 from praxon.datasets.statistics import feature_statistics, to_json
 
 SHOWN = ("mean", "std", "min", "q01", "q50", "q99", "max")

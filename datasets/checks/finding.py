@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 ERROR, WARNING = "error", "warning"
+LONGEST = 800
+"""Of a sentence [characters]."""
 
 MEANINGS: dict[str, tuple[str, str]] = {
     # The folder and what it says of itself.
@@ -84,6 +86,11 @@ class Finding:
     name: str
     where: str
     sentence: str
+
+    def __post_init__(self) -> None:
+        # Names in a hostile dataset may be thousands of characters long.
+        if len(self.sentence) > LONGEST:
+            object.__setattr__(self, "sentence", f"{self.sentence[:LONGEST]} ...")
 
     @property
     def severity(self) -> str:

@@ -14,16 +14,8 @@ import pyarrow as pa
 from praxon.contract import Feature, PolicyContract
 from praxon.datasets import lerobot_format as layout
 from praxon.datasets.checks.finding import Finding
-from praxon.datasets.lerobot_index import (
-    EPISODES_GLOB,
-    MAX_TEXT_BYTES,
-    READABLE,
-    Entry,
-    check_template,
-    read_features,
-    read_json,
-    read_table,
-)
+from praxon.datasets.lerobot_index import EPISODES_GLOB, READABLE, Entry, check_template, read_features
+from praxon.datasets.metadata_files import MAX_TEXT_BYTES, read_json, read_table
 from praxon.errors import ContractError, DatasetError
 
 MOST = 2**53
@@ -376,6 +368,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The mappings of a JSON-lines file; ``DatasetError`` where a line is none."""
     rows = []
     try:
+        if not is_file(path):  # a pipe would be waited for
+            raise DatasetError(f"'{path}' is missing.")
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise DatasetError(f"'{path}' is larger than {MAX_TEXT_BYTES >> 20} MB; metadata are not.")
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):

@@ -11,7 +11,8 @@ from praxon.datasets import lerobot_format as layout
 from praxon.datasets.checks.finding import Finding, listed
 from praxon.datasets.checks.folder import Episodes, Folder, is_file
 from praxon.datasets.columns import flat_values
-from praxon.datasets.lerobot_index import Entry, require_plausible
+from praxon.datasets.lerobot_index import Entry
+from praxon.datasets.metadata_files import require_plausible
 from praxon.errors import DatasetError
 
 BATCH_BYTES = 32 * 2**20

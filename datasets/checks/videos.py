@@ -13,6 +13,8 @@ from praxon.datasets.checks.finding import Finding, listed
 from praxon.datasets.checks.folder import Folder, Track, is_file
 from praxon.datasets.checks.pictures import CameraCheck, Stretch, cells
 from praxon.datasets.lerobot_index import Entry
+from praxon.datasets.video_index import open_container
+from praxon.errors import DatasetError
 
 TIME_TOLERANCE = 1.5e-4
 """Between a picture's time and that of its frame [s]; LeRobot refuses more than 1e-4, times are rounded to the file's ticks."""
@@ -51,9 +53,9 @@ def look_at(path: Path, height: int, width: int, most: int) -> VideoFacts:
     """Decode a whole file, at most ``most`` pictures; of another size than (``height``, ``width``) not even the first.
 
     Raises:
-        OSError, ValueError, IndexError, av.FFmpegError: it cannot be opened as a video.
+        DatasetError: it cannot be opened as a video.
     """
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         stream.thread_type = "AUTO"
@@ -116,9 +118,9 @@ def check_camera(
         wanted = sum(int(length) for length in folder.episodes.length[rows])
         try:
             facts = look_at(folder.root / name, entry.shape[0], entry.shape[1], max(wanted, 0) + MORE)
-        except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
+        except DatasetError as error:
             whole = False
-            yield Finding("video_unreadable", name, f"The video '{name}' cannot be opened: {_line(error)}.")
+            yield Finding("video_unreadable", name, str(error))
             continue
         faults = list(_file_faults(folder, entry, track, name, facts, rows, wanted))
         yield from faults
@@ -260,7 +262,3 @@ def _limited(entry: Entry) -> bool:
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[0]}x{shape[1]}"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:300]

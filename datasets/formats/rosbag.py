@@ -151,7 +151,9 @@ class RosbagSource:
             here, frames = f"Recording '{report['name']}'", report["frames"]
             found += [f"{here}: {phrase}." for phrase in report["recovered"]]
             if report["left_out_ticks"]:
-                found.append(f"{here}: {report['left_out_ticks']} ticks lack a value and are left out; {frames} are kept.")
+                found.append(
+                    f"{here}: {report['left_out_ticks']} ticks lack a value and are left out; {frames} are kept."
+                )
             found += [
                 f"{here}: in {each['stale_ticks']} of {frames} frames {name} is older than {self._tolerance_ns / 1e9:g} s "
                 f"(up to {each['largest_age_s']:.2f} s); align=asof leaves them out."

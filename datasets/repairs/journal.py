@@ -10,9 +10,10 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
+from praxon.datasets.checks.folder import is_file
 from praxon.datasets.checks.leftovers import PLACING, PLAN, RECOVERED, unfinished
 from praxon.datasets.durable import write_durably
-from praxon.datasets.lerobot_index import read_json
+from praxon.datasets.metadata_files import read_json
 from praxon.errors import DatasetError
 
 DONE = "done.json"
@@ -114,9 +115,10 @@ def _carry_out(root: Path, name: str) -> None:
     """
     plan, placing = root / name / PLAN, root / name / PLACING
     require_inside(root, f"{name}/{PLAN}")
-    aside, place = _read_plan(root, plan if plan.exists() else placing)
+    first_phase = is_file(plan)
+    aside, place = _read_plan(root, plan if first_phase else placing)
     try:
-        if plan.exists():
+        if first_phase:
             for source, target in aside.items():
                 if not os.path.lexists(root / target):
                     (root / target).parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +139,8 @@ def _carry_out(root: Path, name: str) -> None:
 
 
 def _read_plan(root: Path, path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    if not is_file(path):
+        raise DatasetError(f"'{path}' is no file; the repair that was begun cannot be finished.")
     plan = read_json(path)
     parts = plan.get("aside"), plan.get("place")
     for moves in parts:

@@ -201,7 +201,7 @@ class PolicyContract:
         """Read from YAML."""
         try:
             data = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise ContractError(f"The contract '{path}' cannot be read: {error}.") from error
         if not isinstance(data, dict):
             raise ContractError(f"The contract '{path}' holds no mapping.")

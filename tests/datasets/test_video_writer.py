@@ -130,3 +130,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_file(film, tmp_path, monkeypa
     with pytest.raises(DatasetError, match="could not be written: No space left on device"):
         writer.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_an_encoder_breaks_on_is_refused(tmp_path):
+    """x265 writes beyond its memory below one coding unit of 64 pixels."""
+    if "hevc" not in available_codecs():
+        pytest.skip("no HEVC encoder in this build")
+    with pytest.raises(DatasetError, match="64 pixels on one side"):
+        write_video(tmp_path / "a.mp4", np.zeros((3, 48, 48, 3), np.uint8), 10, "hevc")
+    assert not list(tmp_path.iterdir())
