@@ -1,6 +1,7 @@
 """Composing a verb's config with hydra: overrides are checked before anything runs, mistakes answered with the nearest name."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -57,8 +58,9 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     return config
 
 
-def help_text(verb: str, docstring: str) -> str:
-    """Docstring, settings with defaults and meaning, and what the groups offer."""
+def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
+    """Docstring, settings with defaults and meaning, and what the groups offer; of a group, the settings of its choice."""
+    asked = dict(text.split("=", 1) for text in arguments if "=" in text)
     first = _first_setting(verb)
     bare = f" [<{first[0]}>{' ...' if first[1] else ''}]" if first else ""
     lines = [docstring, "", f"usage: praxon {verb}{bare} [name=value ...]", "", "settings:"]
@@ -70,7 +72,8 @@ def help_text(verb: str, docstring: str) -> str:
     used = re.findall(r"^  - (?:override )?/?(\w+): (\w+)", text, re.MULTILINE)
     if used:
         lines += ["", "groups (settings of a group are reached with a dot, e.g. training.batch_size=64):"]
-        for group, default in used:
+        for group, usual in used:
+            default = asked.get(group, usual)
             lines.append(f"  {f'{group}={default}':<28} {', '.join(options(group))}")
             settings = load_option(group, default) if default in options(group) else {}
             keys = [
@@ -79,6 +82,7 @@ def help_text(verb: str, docstring: str) -> str:
                 if key != "_target_" and not isinstance(OmegaConf.select(OmegaConf.create(settings), key), DictConfig)
             ]
             lines += [f"    {group}.{key}={OmegaConf.select(OmegaConf.create(settings), key)}" for key in keys]
+        lines.append(f"  the settings of another choice: praxon {verb} <group>=<choice> --help")
     return "\n".join(lines)
 
 
@@ -130,8 +134,22 @@ def _parse(overrides: list[str]) -> list[Override]:
         return list(OverridesParser.create().parse_overrides(overrides))
     except HydraException as error:
         unreadable = next((text for text in overrides if "=" not in text), "")
-        hint = f"'{unreadable}' is not of the form name=value." if unreadable else " ".join(str(error).split())
-        raise ConfigError(f"The overrides cannot be read: {hint}") from error
+        if unreadable:
+            raise ConfigError(f"The overrides cannot be read: '{unreadable}' is not of the form name=value.") from error
+        wrong = next((text for text in overrides if not _is_readable(text)), overrides[0])
+        name, _, value = wrong.partition("=")
+        raise ConfigError(
+            f"The setting {wrong} cannot be read; a value with quotes, commas, brackets or '=' in it needs quotes of its own, "
+            f'and so does the shell: "{name}={_quoted(value)}".'
+        ) from error
+
+
+def _is_readable(text: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(text)
+    except HydraException:
+        return False
+    return True
 
 
 def _text(override: Override) -> str:

@@ -138,6 +138,8 @@ class EpisodeRecorder:
                 raise DatasetError(f"{here}: feature '{feature.name}' holds values that are not finite.")
         if not isinstance(stamp_ns, (int, np.integer)) or not -(2**63) <= stamp_ns < 2**63:
             raise DatasetError(f"{here} has the stamp {stamp_ns}; whole nanoseconds are expected.")
+        if not isinstance(stamp_ns, (int, np.integer)) or isinstance(stamp_ns, bool):
+            raise DatasetError(f"{here} has the stamp {stamp_ns!r}; whole nanoseconds are needed.")
         if self._stamps and stamp_ns < self._stamps[-1]:
             raise DatasetError(f"{here} has the stamp {stamp_ns} ns, before the last one, {self._stamps[-1]} ns.")
 

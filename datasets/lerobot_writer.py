@@ -26,7 +26,14 @@ from praxon.datasets.picture_files import encode_png
 from praxon.datasets.source import Frames
 from praxon.datasets.statistics import feature_statistics, to_json
 from praxon.datasets.timing import measure_timing
-from praxon.datasets.video_file import StoredVideo, VideoReader, available_codecs, copy_video, write_video
+from praxon.datasets.video_file import (
+    StoredVideo,
+    VideoReader,
+    available_codecs,
+    copy_video,
+    require_codec,
+    write_video,
+)
 from praxon.errors import ContractError, DatasetError
 
 BLOCK = 64
@@ -96,6 +103,9 @@ class LeRobotWriter:
             raise DatasetError(
                 f"Pictures cannot be stored as '{codec}' here; available: {', '.join((*available_codecs(), layout.PNG))}."
             )
+        for feature in contract:
+            if layout.is_picture(feature) and codec != layout.PNG:
+                require_codec(codec, *feature.shape[:2])
         self._table = layout.feature_table(contract, self._extra, codec)
         self._schema = layout.data_schema(self._table)
         # Held as long as this object lives; a killed process holds nothing.

@@ -38,6 +38,7 @@ REPAIRABLE = COUNTS | LOST | SURPLUS | STATISTICS | OUTSIDE | {"episode_table"}
 
 MOST_PICTURES = 10**7
 UNKNOWABLE = {
+    "statistics": "there are none of values that are no numbers",
     "not_finite": "what was measured there is not known",
     "rate": "whether the stamps or the label is right, only who recorded it knows",
     "timestamp": "whether the times or the label is right, only who recorded it knows",

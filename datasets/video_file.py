@@ -2,7 +2,7 @@
 
 from praxon.datasets.video_copy import append_videos, copy_video
 from praxon.datasets.video_reader import StoredVideo, VideoReader
-from praxon.datasets.video_writer import CODECS, VideoWriter, available_codecs, write_video
+from praxon.datasets.video_writer import CODECS, VideoWriter, available_codecs, require_codec, write_video
 
 __all__ = [
     "CODECS",
@@ -12,5 +12,6 @@ __all__ = [
     "append_videos",
     "available_codecs",
     "copy_video",
+    "require_codec",
     "write_video",
 ]

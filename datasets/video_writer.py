@@ -72,6 +72,22 @@ def available_codecs() -> list[str]:
     return [name for name, codec in CODECS.items() if _has_encoder(codec.encoder)]
 
 
+def require_codec(codec: str, height: int, width: int) -> Codec:
+    """The codec of that name; ``DatasetError`` where it is unknown, not in this build, or cannot store this size."""
+    chosen = CODECS.get(codec)
+    if chosen is None or not _has_encoder(chosen.encoder):
+        raise DatasetError(f"Video cannot be written as '{codec}' here; available: {', '.join(available_codecs())}.")
+    if not chosen.any_size and (height % 2 or width % 2):
+        raise DatasetError(
+            f"Pictures of {height}x{width} cannot be stored as video; even numbers of pixels are needed."
+        )
+    if max(height, width) < chosen.least_side:
+        raise DatasetError(
+            f"Pictures of {height}x{width} cannot be stored as '{codec}'; {chosen.least_side} pixels on one side are needed."
+        )
+    return chosen
+
+
 class VideoWriter:
     """Writes one file; a context manager that deletes it when left by an exception.
 
@@ -89,19 +105,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float, height: int, width: int, codec: str = "h264") -> None:
-        chosen = CODECS.get(codec)
-        if chosen is None or not _has_encoder(chosen.encoder):
-            raise DatasetError(
-                f"Video cannot be written as '{codec}' here; available: {', '.join(available_codecs())}."
-            )
-        if not chosen.any_size and (height % 2 or width % 2):
-            raise DatasetError(
-                f"Pictures of {height}x{width} cannot be stored as video; even numbers of pixels are needed."
-            )
-        if max(height, width) < chosen.least_side:
-            raise DatasetError(
-                f"Pictures of {height}x{width} cannot be stored as '{codec}'; {chosen.least_side} pixels on one side are needed."
-            )
+        chosen = require_codec(codec, height, width)
         self.path, self.num_pictures = Path(path), 0
         self._shape = (height, width, 3)
         self._time_base = 1 / frame_rate(fps)

@@ -91,6 +91,11 @@ class Windows:
             ``index`` (B,) int64, the global frame index; with a future, ``future.<observation>`` (B, num_obs_steps, *shape)
             and ``future_steps`` (B,) int64, less than asked where the episode ends before.
         """
+        indices = np.asarray(indices)
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
+            raise DatasetError(
+                f"Samples {indices.min()} to {indices.max()} were asked for; there are 0 to {len(self) - 1}."
+            )
         frames, first, last = self._frames[indices], self._first[indices], self._last[indices]
         columns = self.dataset.columns
         past = frames[:, None] + self._past

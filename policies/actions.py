@@ -51,7 +51,7 @@ class ActionRepresentation(nn.Module):
         )
         if not moved:
             raise ContractError(
-                f"Action '{action.name}' names no joints in radians to be relative to; use actions=absolute."
+                f"Action '{action.name}' names no joints in radians to be relative to; policy.actions=absolute needs none."
             )
         for feature in contract.observations:
             if feature.kind == "joint_position" and set(moved) <= set(feature.names):

@@ -1,13 +1,17 @@
 """The pages tell the truth: links lead somewhere, every command line in them is accepted, every class they name exists."""
 
+import importlib
+import inspect
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from praxon.cli import verbs
+from praxon.cli import find_verb, run
 from praxon.commands._hydra import compose_config
+from praxon.contract import PolicyContract
+from praxon.datasets.conversion import formats
 from praxon.sim.factory import make_simulation
 from praxon.targets import load_target
 
@@ -31,9 +35,32 @@ def command_lines():
 
 @pytest.mark.parametrize("line", list(command_lines()))
 def test_every_command_line_is_accepted(line):
-    _, verb, *overrides = shlex.split(line)
-    assert verb in verbs()
+    path, verb, overrides = find_verb(shlex.split(line)[1:])
+    assert path.is_file(), f"{verb} is a group of verbs"
     compose_config(verb, overrides)
+
+
+def test_the_examples_of_the_datasets_page_run_as_they_stand(tmp_path, monkeypatch):
+    """In order, in an empty folder, after the collection that the page begins with."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["collect", "task=lift", "episodes=3", "run_dir=runs/lift"]) == 0
+    names: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "datasets.md").read_text(), re.DOTALL):
+        exec(compile(code, "docs/datasets.md", "exec"), names)
+    assert (tmp_path / "data/mine/meta/stats.json").is_file()
+
+
+@pytest.mark.parametrize("name", formats())
+def test_every_setting_of_every_format_is_on_the_datasets_page(name):
+    text = (ROOT / "docs" / "datasets.md").read_text()
+    settings = inspect.signature(importlib.import_module(f"praxon.datasets.formats.{name}").open_source).parameters
+    assert [setting for setting in settings if f"`{setting}`" not in text and setting != "path"] == []
+
+
+def test_the_contract_for_bags_on_the_page_is_one(tmp_path):
+    code = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "datasets.md").read_text(), re.DOTALL).group(1)
+    (tmp_path / "contract.yaml").write_text(code)
+    assert PolicyContract.load(tmp_path / "contract.yaml").action.names == ("shoulder", "elbow", "gripper")
 
 
 def test_classes_that_are_named_exist():

@@ -13,9 +13,11 @@ findings:
   info_entries         error    an entry of info.json is missing or malformed
   template             error    a path template leads out of the folder or has fields that the format does not know
   contract             error    contract.yaml or praxon.json cannot be read, or names other features than info.json
+  contract_missing     warning  a dataset that Praxon wrote has lost its contract.yaml: kinds, units and joint names
   tasks                error    the table of tasks is missing, unreadable or not numbered from 0
   task_count           error    total_tasks is not the number of tasks
   episode_count        error    total_episodes is not the number of episodes in the table
+  no_episodes          warning  there is no finished episode
   frame_count          error    total_frames is not the sum of the episodes' lengths
   video_count          error    total_videos (v2.1) is not episodes times cameras
   splits               error    a split is malformed or names episodes that are not there
@@ -118,7 +120,8 @@ def run(config: Config) -> dict[str, Any]:
     keep_json(config.json, result)
     if errors:
         names = ", ".join(dict.fromkeys(finding.name for finding in errors))
-        counted = f"{len(errors)} error{'s' if len(errors) > 1 else ''} and {len(found) - len(errors)} warnings"
+        warnings = len(found) - len(errors)
+        counted = f"{len(errors)} error{'s' * (len(errors) != 1)} and {warnings} warning{'s' * (warnings != 1)}"
         why = f" What is left: {refusal(errors)}" if config.repair else ""
         raise DatasetError(f"The dataset '{root}' has {counted}: {names}.{why}")
     return result

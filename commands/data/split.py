@@ -4,8 +4,10 @@ A part is a share (train: 0.9), a split that the dataset has (valid: valid), a r
 (mine: [0,3,5]); shares divide what the other parts leave. Each part becomes a dataset of its own below out.
 Example: praxon data split runs/lift/dataset out=data/lift parts="{train: 0.9, valid: 0.1}"
 Example: praxon data split runs/lift/dataset out=data/lift parts="{good: [0,3,5]}"
+Example, all but two episodes: praxon data split runs/lift/dataset out=data/lift parts="{kept: 1.0}" drop=[2,7]
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ def run(config: Config) -> dict[str, Any]:
         config.parts is None or isinstance(config.parts, DictConfig),
         f"Setting 'parts' is '{config.parts}'; names and shares are expected, as in parts='{{train: 0.9, valid: 0.1}}'.",
     )
-    parts = divide(dataset, PARTS if config.parts is None else plain(config.parts), config.seed)
+    parts = divide(dataset, PARTS if config.parts is None else plain(config.parts), config.seed, list(config.drop))
     digest, codec = dataset.digest(), stored_codec(dataset)
     with progress_bar("split", sum(map(len, parts.values()))) as advance:
         for name, episodes in parts.items():
@@ -42,7 +44,7 @@ def run(config: Config) -> dict[str, Any]:
     return {"parts": parts}
 
 
-def divide(dataset: LeRobotDataset, asked: dict[str, Any], seed: int) -> dict[str, list[int]]:
+def divide(dataset: LeRobotDataset, asked: dict[str, Any], seed: int, drop: Sequence[int] = ()) -> dict[str, list[int]]:
     """Episodes of each part, in rising order; ``ConfigError`` where parts overlap, are empty or shares exceed one."""
     require(bool(asked), "No parts were given; parts='{train: 0.9, valid: 0.1}' names two.")
     for name in asked:
@@ -58,9 +60,12 @@ def divide(dataset: LeRobotDataset, asked: dict[str, Any], seed: int) -> dict[st
         for name, value in asked.items()
         if name not in shares
     }
-    taken = [episode for episodes in parts.values() for episode in episodes]
+    if drop:
+        drop = select_episodes(drop, dataset.num_episodes, dataset.splits, where)
+    taken = [*drop, *(episode for episodes in parts.values() for episode in episodes)]
     require(
-        len(set(taken)) == len(taken), f"The parts {', '.join(parts)} share episodes; each episode goes to one part."
+        len(set(taken)) == len(taken),
+        f"The parts {', '.join(parts)} share episodes, or have dropped ones; each episode goes to one part.",
     )
     left = np.array(sorted(set(range(dataset.num_episodes)) - set(taken)), np.int64)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(left)

@@ -21,6 +21,8 @@ def check_counts(folder: Folder) -> Iterator[Finding]:
     if episodes is None:
         return
     count = len(episodes)
+    if count == 0 and info["total_episodes"] == 0:
+        yield Finding("no_episodes", layout.INFO, "The dataset holds no finished episode.")
     ordered = bool((episodes.index == np.arange(count)).all())
     # Where part of the table cannot be read, the rest is bound to disagree; that says nothing more.
     if folder.whole:

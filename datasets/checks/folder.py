@@ -204,7 +204,10 @@ def _read_contract(folder: Folder) -> list[Finding]:
     """Our own additions, where there are any, say the same as info.json."""
     path = folder.root / layout.CONTRACT
     if not is_file(path):
-        return []
+        if layout.STAMP not in folder.features:
+            return []
+        sentence = f"There is no {layout.CONTRACT}, though the column {layout.STAMP} is Praxon's; one is inferred, without units."
+        return [Finding("contract_missing", layout.CONTRACT, sentence)]
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise ContractError("it is far larger than a contract")

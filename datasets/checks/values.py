@@ -19,7 +19,7 @@ LEAST_FRAMES = 10
 SATURATED_SHARE, SATURATED_FRAMES, MOVING_SHARE = 0.05, 10, 0.3
 DEAD_MOTION, LIVE_MOTION = 1e-6, 1e-3
 """Relative to the largest value: what counts as standing still, and as moving."""
-COMMAND_SHARE, STATE_SHARE, GRIPPER_SHARE = 0.002, 0.01, 0.1
+COMMAND_SHARE, STATE_SHARE, GRIPPER_SHARE = 0.002, 0.01, 0.25
 """Of the range between the limits: how far outside is still rounding, a servo's overshoot, a finger pressed against its stop."""
 STATISTICS_SHARE, RANK_TOLERANCE = 2e-3, 0.02
 

@@ -117,7 +117,7 @@ class ZarrStore(Store):
                 return None
             raise DatasetError(
                 f"The chunk {self.where(key)} is not stored, which zarr reads as zeros; "
-                "missing_chunks=true says that the writer leaves out chunks of zeros."
+                "options='{missing_chunks: true}' says that the writer leaves out chunks of zeros."
             )
         if self._files.sizes[key] > chunk_bytes + OVERHEAD:
             raise DatasetError(f"The chunk {self.where(key)} has {self._files.sizes[key]} bytes for {chunk_bytes}.")

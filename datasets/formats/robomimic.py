@@ -220,7 +220,7 @@ class RobomimicSource:
         used = {"obs", self._action_key, "rewards", "dones"} | ({"states"} if states else set())
         reasons = {
             "next_obs": "repeats the observations one row later",
-            "states": "simulator states; states=true keeps them",
+            "states": "simulator states; options='{states: true}' keeps them",
         }
         beyond = {name: reasons.get(name, "is not read") for name in self._file.names(first) if name not in used}
         if not states and self._file.attribute(first, "model_file") is not None:

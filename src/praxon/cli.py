@@ -39,14 +39,14 @@ def run(arguments: list[str]) -> int:
     verb = arguments[0] if arguments else ""
     logging.getLogger("praxon").addHandler(logging.NullHandler())
     try:
-        path, verb, overrides = _find(arguments)
+        path, verb, overrides = find_verb(arguments)
         if path.is_dir():
             print(_overview(path, verb))
             return 0
         from praxon.commands._hydra import compose_config, help_text
 
         if {"-h", "--help"} & set(overrides):
-            print(help_text(verb, _docstring(path)))
+            print(help_text(verb, _docstring(path), overrides))
             return 0
         config = compose_config(verb, overrides)
         from importlib import import_module
@@ -69,7 +69,7 @@ def _refused(verb: str, sentence: str) -> int:
     return 1
 
 
-def _find(arguments: list[str]) -> tuple[Path, str, list[str]]:
+def find_verb(arguments: list[str]) -> tuple[Path, str, list[str]]:
     """File of the verb, or the folder whose verbs are asked for; the verb in words; what follows it."""
     path, words, rest = COMMANDS, "", list(arguments)
     while path.is_dir() and rest and rest[0] not in ("-h", "--help", "help"):

@@ -189,7 +189,9 @@ class PolicyContract:
             values["action"] = Feature(**values["action"])
             values["chunk"] = Chunk(**values["chunk"])
             return cls(**values)
-        except (KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise ContractError(f"The contract has no entry {error}. Keys: {', '.join(sorted(known))}.") from error
+        except (TypeError, AttributeError) as error:
             raise ContractError(f"The contract cannot be read: {error}.") from error
 
     def save(self, path: Path) -> None:

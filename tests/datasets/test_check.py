@@ -224,6 +224,7 @@ PLANTED = {
     "contract": lambda root: (root / "meta/contract.yaml").write_text(
         (root / "meta/contract.yaml").read_text().replace("elbow", "knee")
     ),
+    "contract_missing": lambda root: (root / "meta/contract.yaml").unlink(),
     "tasks": lambda root: rewrite(root / "meta/tasks.parquet", "task_index", at(0, 1)),
     "task_count": lambda root: info(root, total_tasks=2),
     "episode_count": lambda root: info(root, total_episodes=2),
@@ -322,11 +323,16 @@ def test_no_name_is_without_a_planted_fault():
         "picture_size",
     }
     here |= {"picture_unreadable", "camera_frozen", "camera_black", "constant_feature", "dead_component", "saturated"}
-    here |= {"joint_limits"}
+    here |= {"joint_limits", "no_episodes"}
     assert set(PLANTED) | here == set(MEANINGS)
 
 
 # -- faults of the recording ------------------------------------------------------------------------------
+
+
+def test_a_dataset_without_episodes_says_so(tmp_path):
+    LeRobotWriter(tmp_path / "data", contract(FPS), "wait")
+    assert names(tmp_path / "data") >= {"no_episodes"}
 
 
 def test_a_recording_at_25_labelled_30(tmp_path):

@@ -14,7 +14,9 @@ def test_a_format_says_what_it_is_and_what_it_takes(name):
     module = importlib.import_module(f"praxon.datasets.formats.{name}")
     assert module.__doc__
     for key, parameter in list(inspect.signature(module.open_source).parameters.items())[1:]:
-        assert parameter.default is not inspect.Parameter.empty, f"{name} must be readable without {key}, or say it is needed"
+        assert parameter.default is not inspect.Parameter.empty, (
+            f"{name} must be readable without {key}, or say it is needed"
+        )
         assert key in (module.open_source.__doc__ or ""), f"{name}: setting {key} is not documented"
 
 

@@ -38,5 +38,5 @@ def test_what_cannot_be_relative_is_refused():
     ):
         ActionRepresentation(blind, "relative")
     slide = PolicyContract("arm", "task", (STATE,), Feature("action", "vector", (2,)))
-    with pytest.raises(ContractError, match="use actions=absolute"):
+    with pytest.raises(ContractError, match="policy.actions=absolute"):
         ActionRepresentation(slide, "relative")
