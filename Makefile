@@ -23,6 +23,10 @@ benchmark: $(SETUP)
 	$(PYTHON) benchmarks/environment_speed.py
 	$(PYTHON) benchmarks/experts.py
 	$(PYTHON) benchmarks/pick_place.py
+	$(PYTHON) benchmarks/augmentation.py
+	$(PYTHON) benchmarks/dataset_crash.py
+	$(PYTHON) benchmarks/lerobot_exchange.py
+	$(PYTHON) benchmarks/dataset_throughput.py
 	$(PYTHON) benchmarks/render.py
 
 $(SETUP): pyproject.toml constraints.txt setup.sh

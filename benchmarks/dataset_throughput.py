@@ -4,8 +4,8 @@ A sample is what a policy trains on: two observations and a chunk of sixteen act
 64. State only, and with two cameras of 96x96; the pictures once in the files of our writer, once gathered into few large
 ones, and once in files that LeRobot's own writer made (AV1). LeRobot runs in an environment and a process of its own with
 the settings of its training script, pictures as bytes and every decoder kept open; of its decoders and numbers of workers
-the fastest is taken. We run in one process.
-Blocks of the two alternate, and so do blocks of LeRobot and our whole passes; ratios are medians.
+the fastest is taken. We run in one process. Blocks of the two alternate, and so do blocks of LeRobot and our whole
+passes; ratios are medians.
 
 Ours is told three times: ``decoding`` with a picture cache too small to give anything twice, ``first pass`` over all frames
 with an empty cache of the usual size and the files not in memory, and ``later passes``. LeRobot keeps no pictures, so its

@@ -25,6 +25,9 @@ def main() -> None:
         parts.append(expert_table(experts))
     if "pick_place" in results:
         parts.append(policy_table(results["pick_place"]))
+    for name, section in SECTIONS.items():
+        if name in results:
+            parts.append(section(results[name]))
     (HERE / "README.md").write_text("\n".join(parts))
     print(HERE / "README.md")
 
@@ -91,6 +94,103 @@ def policy_table(result: dict) -> str:
 
 {machine(result)}
 """
+
+
+def exchange(result: dict) -> str:
+    """Ours and LeRobot's datasets in each other's hands."""
+
+    def row(name: str, case: dict) -> str:
+        worst = max(each["max_difference"] for each in case["pictures"].values())
+        files = f"{case['files']['data']} data, {case['files']['videos']} video"
+        equal = "all equal" if not case["differing"] else f"differ: {', '.join(case['differing'])}"
+        return f"| {name} | {case['episodes']} | {files} | {equal} | {worst} |"
+
+    rows = "\n".join(row(name, case) for name, case in result["cases"].items())
+    theirs, old = result["lerobot"], result["lerobot_v21"]
+    return f"""## Datasets across LeRobot
+
+`benchmarks/lerobot_exchange.py`: "ours" were written by us and loaded by LeRobot's own classes, "theirs" the other way round;
+every tensor of every frame is compared, with and without `delta_timestamps`. LeRobot {theirs["lerobot"]} (torch {theirs["torch"]},
+torchcodec {theirs["torchcodec"]}, PyAV {theirs["av"]}), for v2.1 LeRobot {old["lerobot"]}.
+
+| dataset | episodes | files | tensors | largest difference of a pixel |
+| --- | --- | --- | --- | --- |
+{rows}
+
+{machine(result)}
+"""
+
+
+def throughput(result: dict) -> str:
+    """Random windows beside LeRobot's dataset on the same files."""
+
+    def row(name: str, case: dict) -> str:
+        rest = case.get("decoding") or case["ours"]
+        low, high = rest["ratio"]["quartiles"]
+        memory = case["memory_mb_after_each_pass"]
+        return (
+            f"| {name} | {case['lerobot']['samples_per_s']['median']:,.0f} ({case['lerobot']['settings']}) | "
+            f"{rest['samples_per_s']['median']:,.0f} | {rest['ratio']['median']:,.1f} ({low:,.1f} to {high:,.1f}) | "
+            f"{case['first_pass']['ratio']:,.1f} | {case['later_passes']['ratio']['median']:,.1f} | "
+            f"{memory[0]} to {memory[-1]} MB | {case['goal']} |"
+        )
+
+    rows = "\n".join(row(name, case) for name, case in result["cases"].items())
+    return f"""## Random windows beside LeRobot's dataset
+
+`benchmarks/dataset_throughput.py`: {result["frames"]} frames, batches of {result["batch"]}, {result["observations"]} observation steps,
+{result["actions"]} actions; video has two cameras of 96x96. Samples per second of LeRobot {result["lerobot"]["lerobot"]} at its fastest
+settings and of `Windows.batch`, turn by turn in one run. "Nothing kept" decodes every picture anew; a first pass fills our
+cache of pictures, later passes use it.
+
+| data | LeRobot | ours, nothing kept | ratio (quartiles) | first pass | later passes | memory over 10 passes | goal |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{rows}
+
+{machine(result)}
+"""
+
+
+def crash(result: dict) -> str:
+    """kill -9 while recording."""
+    moments = ", ".join(f"{count} while {what}" for what, count in result["while"].items())
+    return f"""## Killed while recording
+
+`benchmarks/dataset_crash.py`: `kill -9` at {result["kills"]} random moments of processes that record two cameras ({moments});
+recording goes on in the same folder. Finished episodes {result["episodes_finished"]}, of them lost {result["lost"]}, not whole
+{result["not_whole"]}, pictures not aligned with the state {result["misaligned"]}; folders that would not go on {result["resume_refused"]}.
+
+{machine(result)}
+"""
+
+
+def augmented(result: dict) -> str:
+    """Training with and without copies."""
+    rows = "\n".join(
+        f"| {name} | {arm['dataset']['episodes']} | {arm['successes']} of {arm['episodes']} | {interval(arm)} |"
+        for name, arm in result["arms"].items()
+    )
+    copies = result["augment"]
+    return f"""## Augmentation by symmetries
+
+`benchmarks/augmentation.py`: the {result["policy"]} policy on `{result["task"]}`, {result["steps"]} steps each, one training seed, the
+same unseen starts. Kept were {copies["episodes"]} of {copies["replay_attempts"]} replays.
+
+| data | episodes | solved | 95 % interval |
+| --- | --- | --- | --- |
+{rows}
+
+{machine(result)}
+"""
+
+
+SECTIONS = {
+    "augmentation": augmented,
+    "dataset_throughput": throughput,
+    "lerobot_exchange": exchange,
+    "dataset_crash": crash,
+}
+"""Of results with a page section of their own, in order."""
 
 
 def interval(result: dict) -> str:
