@@ -138,9 +138,9 @@ def throughput(result: dict) -> str:
     rows = "\n".join(row(name, case) for name, case in result["cases"].items())
     return f"""## Random windows beside LeRobot's dataset
 
-`benchmarks/dataset_throughput.py`: {result["frames"]} frames, batches of {result["batch"]}, {result["observations"]} observation steps,
-{result["actions"]} actions; video has two cameras of 96x96. Samples per second of LeRobot {result["lerobot"]["lerobot"]} at its fastest
-settings and of `Windows.batch`, turn by turn in one run. "Nothing kept" decodes every picture anew; a first pass fills our
+`benchmarks/dataset_throughput.py`: {result["frames"]} frames, batches of {result["batch"]},
+{result["observations"]} observation steps, {result["actions"]} actions; video has two cameras of 96x96. Samples per second of
+LeRobot {result["lerobot"]["lerobot"]} at its fastest settings and of `Windows.batch`, turn by turn in one run. "Nothing kept" decodes every picture anew; a first pass fills our
 cache of pictures, later passes use it.
 
 | data | LeRobot | ours, nothing kept | ratio (quartiles) | first pass | later passes | memory over 10 passes | goal |
@@ -157,8 +157,9 @@ def crash(result: dict) -> str:
     return f"""## Killed while recording
 
 `benchmarks/dataset_crash.py`: `kill -9` at {result["kills"]} random moments of processes that record two cameras ({moments});
-recording goes on in the same folder. Finished episodes {result["episodes_finished"]}, of them lost {result["lost"]}, not whole
-{result["not_whole"]}, pictures not aligned with the state {result["misaligned"]}; folders that would not go on {result["resume_refused"]}.
+recording goes on in the same folder. Finished episodes {result["episodes_finished"]}, of them lost {result["lost"]},
+not whole {result["not_whole"]}, pictures not aligned with the state {result["misaligned"]}; folders that would not go on
+{result["resume_refused"]}.
 
 {machine(result)}
 """
@@ -173,8 +174,8 @@ def augmented(result: dict) -> str:
     copies = result["augment"]
     return f"""## Augmentation by symmetries
 
-`benchmarks/augmentation.py`: the {result["policy"]} policy on `{result["task"]}`, {result["steps"]} steps each, one training seed, the
-same unseen starts. Kept were {copies["episodes"]} of {copies["replay_attempts"]} replays.
+`benchmarks/augmentation.py`: the {result["policy"]} policy on `{result["task"]}`, {result["steps"]} steps each, one training
+seed, the same unseen starts. Kept were {copies["episodes"]} of {copies["replay_attempts"]} replays.
 
 | data | episodes | solved | 95 % interval |
 | --- | --- | --- | --- |
