@@ -140,7 +140,8 @@ def throughput(result: dict) -> str:
 
 `benchmarks/dataset_throughput.py`: {result["frames"]} frames, batches of {result["batch"]},
 {result["observations"]} observation steps, {result["actions"]} actions; video has two cameras of 96x96. Samples per second of
-LeRobot {result["lerobot"]["lerobot"]} at its fastest settings and of `Windows.batch`, turn by turn in one run. "Nothing kept" decodes every picture anew; a first pass fills our
+LeRobot {result["lerobot"]["lerobot"]} at its fastest settings and of `Windows.batch`, turn by turn
+in one run. "Nothing kept" decodes every picture anew; a first pass fills our
 cache of pictures, later passes use it.
 
 | data | LeRobot | ours, nothing kept | ratio (quartiles) | first pass | later passes | memory over 10 passes | goal |
