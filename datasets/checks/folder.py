@@ -204,7 +204,7 @@ def _read_contract(folder: Folder) -> list[Finding]:
     """Our own additions, where there are any, say the same as info.json."""
     path = folder.root / layout.CONTRACT
     if not is_file(path):
-        if layout.STAMP not in folder.features:
+        if layout.STAMP not in folder.features or folder.version != layout.VERSION:
             return []
         sentence = f"There is no {layout.CONTRACT}, though the column {layout.STAMP} is Praxon's; one is inferred, without units."
         return [Finding("contract_missing", layout.CONTRACT, sentence)]

@@ -553,7 +553,7 @@ def test_the_command_exits_with_1_where_there_is_an_error_and_repairs_where_aske
     truncate(copy / DATA, 0.7)
     assert run(["data", "check", str(copy), f"json={result}", "videos=false"]) == 1
     assert json.loads(result.read_text())["errors"] == 1
-    assert "has 1 error and 1 warnings: data_unreadable" in capsys.readouterr().err
+    assert "has 1 error and 1 warning: data_unreadable" in capsys.readouterr().err
     assert run(["data", "check", str(copy), "--repair"]) == 0
     assert run(["data", "check", str(copy)]) == 0
     assert "is sound" in capsys.readouterr().out
