@@ -40,7 +40,9 @@ class Codec:
 
 
 CODECS = {
-    "h264": Codec("libx264", "yuv420p", {"g": "2", "crf": "18", "preset": "veryfast"}),
+    # Without B-frames and look-ahead: they gain nothing over two frames, and x264 would read memory that nobody has written,
+    # so that equal pictures gave different files once in a while.
+    "h264": Codec("libx264", "yuv420p", {"g": "2", "crf": "18", "preset": "veryfast", "bf": "0", "rc-lookahead": "0"}),
     "hevc": Codec(
         "libx265",
         "yuv420p",
@@ -53,7 +55,12 @@ CODECS = {
         least_side=64,
     ),
     "av1": Codec("libsvtav1", "yuv420p", {"g": "2", "crf": "30", "preset": "10", "svtav1-params": "lp=1"}),
-    "h264_lossless": Codec("libx264rgb", "rgb24", {"g": "2", "qp": "0", "preset": "veryfast"}, any_size=True),
+    "h264_lossless": Codec(
+        "libx264rgb",
+        "rgb24",
+        {"g": "2", "qp": "0", "preset": "veryfast", "bf": "0", "rc-lookahead": "0"},
+        any_size=True,
+    ),
 }
 """By the name that is asked for; ``h264`` decodes everywhere, ``h264_lossless`` gives back every bit."""
 

@@ -1,5 +1,9 @@
 """What is written is what is read: pictures in order, at their times, in bounded memory, the same bytes every time."""
 
+import os
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -139,3 +143,17 @@ def test_what_an_encoder_breaks_on_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="64 pixels on one side"):
         write_video(tmp_path / "a.mp4", np.zeros((3, 48, 48, 3), np.uint8), 10, "hevc")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc fills memory on request")
+def test_what_is_written_does_not_depend_on_what_lay_in_memory(tmp_path, codec):
+    """An encoder that reads memory nobody has written gives other files once in a while: the same promise, provoked."""
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from praxon.datasets.video_file import write_video\n"
+        "rng = np.random.default_rng(0)\n"
+        "write_video(Path(sys.argv[1]), rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8), 30, sys.argv[2])\n"
+    )
+    for fill in ("1", "254"):
+        command = [sys.executable, "-c", code, str(tmp_path / fill), codec]
+        subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": fill}, check=True, timeout=60)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "254").read_bytes()
