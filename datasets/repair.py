@@ -23,7 +23,7 @@ from praxon.datasets.checks.values import Limits
 from praxon.datasets.checks.videos import look_at
 from praxon.datasets.lerobot_reader import MAX_STATISTICS_PICTURES, LeRobotDataset
 from praxon.datasets.metadata_files import read_json
-from praxon.datasets.repairs.journal import Journal, resume
+from praxon.datasets.repairs.journal import Journal, changing, resume
 from praxon.datasets.repairs.renumber import Keeping, stage
 from praxon.datasets.statistics import PictureStatistics, feature_statistics, to_json
 from praxon.datasets.video_file import VideoReader
@@ -132,18 +132,10 @@ def _stops(finding: Finding) -> bool:
 
 
 def _mend_structure(folder: Folder, found: Sequence[Finding], done: Repair) -> None:
-    journal = Journal(folder.root)
-    try:
+    with changing(folder.root) as journal:
         said = list(_stage_structure(folder, found, journal))
         if journal.is_empty:
             return
-        journal.commit()
-    except OSError as error:
-        journal.abandon()
-        raise DatasetError(f"'{folder.root}' cannot be changed: {error.strerror or error}.") from error
-    except DatasetError:
-        journal.abandon()
-        raise
     done.actions += said
     done.folder = journal.name
 
@@ -360,20 +352,12 @@ def _stage_named_splits(folder: Folder, keeping: Keeping, journal: Journal) -> I
 
 def _mend_statistics(root: Path, done: Repair) -> None:
     """Compute the statistics anew from the data, where they are not those of the data."""
-    journal = Journal(root)
-    try:
+    with changing(root) as journal:
         name, text = _statistics_v3(root) if _is_v3(root) else _statistics_v2(root)
         path = root / name
         if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
             return
         journal.write_text(name, text)
-        journal.commit()
-    except OSError as error:
-        journal.abandon()
-        raise DatasetError(f"'{root}' cannot be changed: {error.strerror or error}.") from error
-    except DatasetError:
-        journal.abandon()
-        raise
     done.actions.append(f"The statistics in {name} were computed from the data.")
     done.folder = done.folder or journal.name
 

@@ -10,6 +10,7 @@ Pictures may be float32 that hold whole numbers from 0 to 255, as in PushT.
 
 import math
 import re
+import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,17 @@ def recognises(path: Path) -> bool:
             return False
         with zipfile.ZipFile(path) as file:
             return any(f"/{name}".endswith(tuple(f"/{d}" for d in DESCRIPTIONS)) for name in file.namelist())
-    # A damaged zip raises errors of many types.
-    except Exception:
+    # What zipfile raises for a damaged directory of files, or one that asks for what it cannot do.
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        RuntimeError,
+        EOFError,
+        struct.error,
+    ):
         return False
 
 

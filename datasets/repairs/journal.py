@@ -8,6 +8,8 @@ carries out the rest of it before anything else.
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from praxon.datasets.checks.folder import is_file
@@ -174,3 +176,23 @@ def flush(path: Path) -> None:
     """Have a file's contents on disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextmanager
+def changing(root: Path) -> Iterator[Journal]:
+    """A journal whose changes are made at the end of the block, all of them, or none where an error leaves it.
+
+    Raises:
+        DatasetError: the folder cannot be changed.
+    """
+    journal = Journal(root)
+    try:
+        yield journal
+        if not journal.is_empty:
+            journal.commit()
+    except OSError as error:
+        journal.abandon()
+        raise DatasetError(f"'{root}' cannot be changed: {error.strerror or error}.") from error
+    except DatasetError:
+        journal.abandon()
+        raise
