@@ -63,9 +63,10 @@ def run(config: Config) -> dict[str, Any]:
     policy_config = plain(config.policy)
     torch.manual_seed(config.seed)
     policy = build_policy(policy_config, contract)
-    chunk = policy.contract.chunk
+    chunk, needs = policy.contract.chunk, policy.needs()
     parts = [
-        Windows(each, chunk, chosen, contract=policy.contract) for each, chosen in zip(datasets, episodes, strict=True)
+        Windows(each, chunk, chosen, extras=needs.extras, future=needs.future, contract=policy.contract)
+        for each, chosen in zip(datasets, episodes, strict=True)
     ]
     windows = JoinedWindows(parts)
     fit_normalizer(policy, joined_statistics(parts), windows)

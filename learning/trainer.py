@@ -238,6 +238,7 @@ class _Run:
         if not all(map(math.isfinite, values)):
             self._explain_divergence(batch)
         self.optimizer.step()
+        self.policy.after_step()
         if self.ema is not None:
             self.ema.update(self.policy)
         self.step += 1

@@ -8,6 +8,7 @@ window and noise give the same chunk, whoever else is in the batch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,19 @@ from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
 from praxon.policies.actions import ActionRepresentation
 from praxon.policies.normalizer import Normalizer
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a policy's loss reads besides observations, actions and padding.
+
+    Args:
+        extras: columns of the dataset beyond the contract, which come with the actions, such as ``phase``.
+        future: steps to the later observation window that comes as ``future.<name>``; none where ``None``.
+    """
+
+    extras: tuple[str, ...] = ()
+    future: int | None = None
 
 
 class Policy(nn.Module, ABC):
@@ -63,9 +77,16 @@ class Policy(nn.Module, ABC):
             generator: the only source of randomness, on the policy's device.
         """
 
+    def needs(self) -> Needs:
+        """What ``loss`` reads of a batch besides the features of the contract."""
+        return Needs()
+
+    def after_step(self) -> None:
+        """Called by the trainer after every optimiser step: for averaged target networks."""
+
     @abstractmethod
     def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        """Observation window and noise (B, horizon, A) -> action chunk (B, horizon, A) in physical units."""
+        """Observation window and noise, as ``noise`` draws it -> action chunk (B, horizon, A) in physical units."""
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Unit normal noise (batch_size, horizon, A) on the generator's device."""

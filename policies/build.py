@@ -1,4 +1,4 @@
-"""A policy from its config: the class it names, the contract with its chunk, its keyword arguments."""
+"""A policy from its config: the class it names, the contract with its chunk, its keyword arguments. Its parts likewise."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +20,29 @@ def build_policy(config: Mapping[str, Any], contract: PolicyContract) -> Policy:
         ConfigError: the class is no policy, or does not take an argument.
         ContractError: the chunk is impossible.
     """
-    arguments = {key: value for key, value in config.items() if key not in ("_target_", "chunk")}
-    kind = load_target(str(config["_target_"]))
-    if not (isinstance(kind, type) and issubclass(kind, Policy)):
-        raise ConfigError(f"'{config['_target_']}' is not a Policy; a policy's config names a subclass of Policy.")
+    arguments = {key: value for key, value in config.items() if key != "chunk"}
+    policy: Policy = build_part(arguments, Policy, contract.with_chunk(**config.get("chunk", {})))
+    return policy
+
+
+def build_part(config: Mapping[str, Any], parent: type, *arguments: Any, **more: Any) -> Any:
+    """An instance of the class that ``config["_target_"]`` names, with ``arguments`` and the config's other entries.
+
+    Args:
+        parent: nothing but a subclass of it is ever called.
+
+    Raises:
+        ConfigError: the class is no such subclass, or does not take an argument.
+    """
+    what = f"A {parent.__name__.lower()}"
+    if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
+        raise ConfigError(f"{what}'s config is a mapping whose _target_ names a class; got {config!r}.")
+    kind = load_target(config["_target_"])
+    if not (isinstance(kind, type) and issubclass(kind, parent)):
+        raise ConfigError(
+            f"'{config['_target_']}' is not a {parent.__name__}; {what.lower()}'s config names a subclass of {parent.__name__}."
+        )
     try:
-        return kind(contract.with_chunk(**config.get("chunk", {})), **arguments)
+        return kind(*arguments, **{key: value for key, value in config.items() if key != "_target_"}, **more)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise ConfigError(f"The policy '{config['_target_']}' cannot be built: {error}.") from error
+        raise ConfigError(f"The {parent.__name__.lower()} '{config['_target_']}' cannot be built: {error}.") from error

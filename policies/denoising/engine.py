@@ -3,66 +3,36 @@
 This is the eager reference. Every faster backend must give its numbers for the same noise.
 """
 
-from typing import Any, Protocol
-
 import torch
 from torch import Tensor
 
-from praxon.errors import ConfigError
-from praxon.policies.denoising.solvers import integrate, solver_by_name
-
-_DIGITS = 9  # a time reached from either side may differ in its last bits
-
-
-class Denoiser(Protocol):
-    """A network whose velocity falls into a part of the observations, a part of the time, and the rest."""
-
-    def condition(self, tokens_BSD: Tensor) -> Any:
-        """Observation tokens -> what every step reads of them."""
-
-    def modulation(self, time_BT: Tensor) -> Tensor:
-        """Flow times (N, 1) -> their effect, one row each."""
-
-    def denoise(self, noisy_BTA: Tensor, modulation_BTMD: Tensor, condition: Any) -> Tensor:
-        """Noisy chunk (B, T, A), one row of the modulation, the condition -> velocity (B, T, A)."""
+from praxon.policies.denoising.samplers import Sampler
+from praxon.policies.networks.denoiser import Denoiser
 
 
 class DenoisingEngine:
-    """Denoiser + solver + number of steps: noise -> sample.
+    """Network + sampler: noise -> sample.
 
     Args:
-        solver: name of the solver.
-        steps: solver steps from noise to data.
-
-    Raises:
-        ConfigError: unknown solver, or fewer than one step.
+        sampler: which times, and what is done with the network's predictions.
     """
 
-    def __init__(self, solver: str = "euler", steps: int = 10) -> None:
-        if steps < 1:
-            raise ConfigError(f"Denoising takes at least one step; got {steps}.")
-        self.solver_name, self.steps = solver, steps
-        self._solver = solver_by_name(solver)
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
 
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments that would build this engine again."""
-        return {"solver": self.solver_name, "steps": self.steps}
-
-    def sample(self, network: Denoiser, tokens_BSD: Tensor, noise_BTA: Tensor) -> Tensor:
-        """Observation tokens and noise -> the chunk (B, T, A) in network units that the flow carries the noise to."""
+    def sample(self, network: Denoiser, tokens_BSD: Tensor, noise: Tensor) -> Tensor:
+        """Observation tokens and noise -> the chunk (B, T, A) in network units."""
         condition = network.condition(tokens_BSD)
-        times = self._times()
-        grid = torch.tensor(times, dtype=torch.float32, device=noise_BTA.device)[:, None]
-        modulation = network.modulation(grid)
-        row = {time: index for index, time in enumerate(times)}
+        modulation = network.modulation(self._grid(self.sampler.times, noise), self._spans(noise))
 
-        def velocity(x_BTA: Tensor, t: float) -> Tensor:
-            index = row[round(t, _DIGITS)]
+        def evaluate(x_BTA: Tensor, index: int) -> Tensor:
             return network.denoise(x_BTA, modulation[index : index + 1], condition)
 
-        return integrate(velocity, noise_BTA, self._solver, self.steps)
+        return self.sampler.run(evaluate, noise)
 
-    def _times(self) -> list[float]:
-        """Every flow time at which the solver will ask for a velocity."""
-        nodes = self._solver.nodes
-        return sorted({round((index + node) / self.steps, _DIGITS) for index in range(self.steps) for node in nodes})
+    def _spans(self, noise: Tensor) -> Tensor | None:
+        return None if self.sampler.spans is None else self._grid(self.sampler.spans, noise)
+
+    @staticmethod
+    def _grid(values: list[float], noise: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=noise.device)[:, None]

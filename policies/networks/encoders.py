@@ -3,6 +3,7 @@
 Shapes: B batch, O observation steps, S tokens, D width, C channels, K keypoints.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -13,7 +14,23 @@ from praxon.contract import PolicyContract
 from praxon.policies.normalizer import Normalizer, is_numeric
 
 
-class ObservationEncoder(nn.Module):
+class Encoder(nn.Module, ABC):
+    """Parent of observation encoders; the constructor takes the contract and keyword arguments.
+
+    Attributes:
+        width: D.
+        num_tokens: S.
+    """
+
+    width: int
+    num_tokens: int
+
+    @abstractmethod
+    def forward(self, window: Mapping[str, Tensor], normalizer: Normalizer) -> Tensor:
+        """Window of features (B, O, *shape), physical units -> tokens (B, S, D)."""
+
+
+class ObservationEncoder(Encoder):
     """One token per observation step for all numeric features together, and one per camera and step.
 
     Args:
@@ -22,20 +39,21 @@ class ObservationEncoder(nn.Module):
         num_keypoints: K, points each camera is reduced to.
     """
 
-    def __init__(self, contract: PolicyContract, width: int, num_keypoints: int = 32) -> None:
+    def __init__(self, contract: PolicyContract, *, width: int = 128, num_keypoints: int = 32) -> None:
         super().__init__()
         self.numeric = [feature.name for feature in contract.observations if is_numeric(feature)]
         self.cameras = [feature.name for feature in contract.observations if not is_numeric(feature)]
         steps = contract.chunk.num_obs_steps
+        self.width = width
+        self.num_tokens = (len(self.cameras) + bool(self.numeric)) * steps
         if self.numeric:
             self.state = StateEncoder(sum(contract.feature(name).size for name in self.numeric), width)
         # One encoder per camera: a wrist and a scene camera share little (Diffusion Policy, arXiv 2303.04137, III-B).
         self.images = nn.ModuleList(ImageEncoder(width, num_keypoints) for _ in self.cameras)
-        sources = len(self.cameras) + bool(self.numeric)
-        self.positions_SD = nn.Parameter(0.02 * torch.randn(sources * steps, width))
+        self.positions_SD = nn.Parameter(0.02 * torch.randn(self.num_tokens, width))
 
     def forward(self, window: Mapping[str, Tensor], normalizer: Normalizer) -> Tensor:
-        """Window of features (B, O, *shape), physical units -> tokens (B, S, D)."""
+        """See ``Encoder.forward``."""
         tokens = []
         if self.numeric:
             parts = [normalizer.normalize(name, window[name]).flatten(2) for name in self.numeric]

@@ -1,4 +1,4 @@
-"""The transformer denoiser: noisy action chunk, flow time of each token, observation tokens -> velocity of each token.
+"""The transformer denoiser: noisy action chunk, flow time of each token, observation tokens -> a vector for each token.
 
 Blocks follow DiT (Peebles and Xie, arXiv 2212.09748): layer norms without weights whose shift, scale and gate come
 from the time embedding, all zero at the start (adaLN-Zero), here around self-attention over action tokens,
@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxon.errors import ConfigError
+from praxon.policies.networks.denoiser import Denoiser
+from praxon.policies.networks.sizes import sized
 
+SIZES = {
+    # For a few minutes on a CPU, more steps of a smaller network beat fewer of a larger one.
+    "small": {"width": 128, "depth": 3, "num_heads": 4, "mlp_ratio": 2},
+    "base": {"width": 256, "depth": 6, "num_heads": 8, "mlp_ratio": 4},
+    "large": {"width": 512, "depth": 8, "num_heads": 8, "mlp_ratio": 4},
+}
 PARTS_PER_BLOCK = 9  # shift, scale and gate of self-attention, cross-attention and MLP
 
 
@@ -83,28 +91,42 @@ class Block(nn.Module):
         return torch.addcmul(x_BTD, mlp_gate, self.mlp_out(hidden))
 
 
-class TransformerDenoiser(nn.Module):
-    """Velocity of every action token.
-
-    ``forward`` is ``denoise`` of ``modulation`` and ``condition``; a sampling loop calls the three apart, so that
-    what is constant over the steps is computed once.
+class TransformerDenoiser(Denoiser):
+    """Prediction of every action token.
 
     Args:
         action_size: A.
         horizon: T, the number of learned action positions.
+        num_tokens: S; attention takes any number, so nothing depends on it.
+        token_width: width of an observation token.
+        spans: whether the length of the step is an input as well.
+        size: ``small``, ``base`` or ``large``: the defaults of what follows.
         width: D, divisible by ``num_heads``.
         depth: L.
         num_heads: N.
         mlp_ratio: hidden width of the MLP over D.
 
     Raises:
-        ConfigError: D is not divisible by N.
+        ConfigError: D is not divisible by N, or an unknown size.
     """
 
     def __init__(
-        self, action_size: int, horizon: int, width: int = 128, depth: int = 4, num_heads: int = 4, mlp_ratio: int = 4
+        self,
+        action_size: int,
+        horizon: int,
+        num_tokens: int,
+        token_width: int,
+        *,
+        spans: bool = False,
+        size: str = "small",
+        width: int | None = None,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        mlp_ratio: int | None = None,
     ) -> None:
         super().__init__()
+        chosen = sized(SIZES, size, width=width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio)
+        width, depth, num_heads = chosen["width"], chosen["depth"], chosen["num_heads"]
         if width % num_heads:
             raise ConfigError(f"A width of {width} cannot be split over {num_heads} attention heads; it must divide.")
         self.width, self.depth, self.num_heads = width, depth, num_heads
@@ -112,10 +134,11 @@ class TransformerDenoiser(nn.Module):
         self.positions_TD = nn.Parameter(0.02 * torch.randn(horizon, width))
         self.time_features = TimeFeatures(width)
         self.time_in = nn.Linear(width, width)
+        self.span_in = nn.Linear(width, width) if spans else None
         # One projection for all layers and one for all keys and values: few large products instead of many small ones.
         self.modulation_out = nn.Linear(width, (depth * PARTS_PER_BLOCK + 2) * width)
-        self.condition_out = nn.Linear(width, depth * 2 * width)
-        self.blocks = nn.ModuleList(Block(width, num_heads, mlp_ratio) for _ in range(depth))
+        self.condition_out = nn.Linear(token_width, depth * 2 * width)
+        self.blocks = nn.ModuleList(Block(width, num_heads, chosen["mlp_ratio"]) for _ in range(depth))
         self.head = nn.Linear(width, action_size)
         for layer in (self.modulation_out, self.head):
             nn.init.zeros_(layer.weight)
@@ -126,33 +149,31 @@ class TransformerDenoiser(nn.Module):
             parts_MD[-1] = 1.0
 
     def condition(self, tokens_BSD: Tensor) -> Condition:
-        """Observation tokens (B, S, D) -> the keys and values every layer attends to."""
-        B, S, D = tokens_BSD.shape
-        projected = self.condition_out(F.layer_norm(tokens_BSD, (D,)))
-        split = projected.view(B, S, 2, self.depth, self.num_heads, D // self.num_heads)
+        """Observation tokens (B, S, token width) -> the keys and values every layer attends to."""
+        B, S, token_width = tokens_BSD.shape
+        projected = self.condition_out(F.layer_norm(tokens_BSD, (token_width,)))
+        split = projected.view(B, S, 2, self.depth, self.num_heads, self.width // self.num_heads)
         keys_LBNSH, values_LBNSH = split.permute(2, 3, 0, 4, 1, 5)
         return Condition(keys_LBNSH, values_LBNSH)
 
-    def modulation(self, time_BT: Tensor) -> Tensor:
-        """Flow time -> shifts, scales and gates of every layer (B, T, M, D).
+    def modulation(self, time_BT: Tensor, span_BT: Tensor | None = None) -> Tensor:
+        """Flow time (and span) -> shifts, scales and gates of every layer (B, T, M, D)."""
+        embedded = self.time_in(self.time_features(time_BT))
+        if self.span_in is not None and span_BT is not None:
+            embedded = embedded + self.span_in(self.time_features(span_BT))
+        return self.modulation_out(F.silu(embedded)).unflatten(-1, (-1, self.width))
 
-        Args:
-            time_BT: (B, 1) where the tokens of a sample share their time, (B, T) where each has its own.
-        """
-        embedded = F.silu(self.time_in(self.time_features(time_BT)))
-        return self.modulation_out(embedded).unflatten(-1, (-1, self.width))
-
-    def denoise(self, noisy_BTA: Tensor, modulation_BTMD: Tensor, condition: Condition) -> Tensor:
-        """Noisy chunk (B, T, A) -> velocity (B, T, A)."""
-        *parts, head_shift, head_scale = modulation_BTMD.unbind(2)
+    def denoise(
+        self, noisy_BTA: Tensor, modulation: Tensor, condition: Condition, features: list[Tensor] | None = None
+    ) -> Tensor:
+        """Noisy chunk (B, T, A) -> prediction (B, T, A)."""
+        *parts, head_shift, head_scale = modulation.unbind(2)
         x_BTD = self.action_in(noisy_BTA) + self.positions_TD
         for layer, (block, key, value) in enumerate(zip(self.blocks, *condition, strict=True)):
             x_BTD = block(x_BTD, parts[layer * PARTS_PER_BLOCK : (layer + 1) * PARTS_PER_BLOCK], key, value)
+            if features is not None:
+                features.append(x_BTD)
         return self.head(modulated_norm(x_BTD, head_shift, head_scale))
-
-    def forward(self, noisy_BTA: Tensor, time_BT: Tensor, tokens_BSD: Tensor) -> Tensor:
-        """Noisy chunk (B, T, A), flow time (B, 1) or (B, T), tokens (B, S, D) -> velocity (B, T, A)."""
-        return self.denoise(noisy_BTA, self.modulation(time_BT), self.condition(tokens_BSD))
 
 
 def modulated_norm(x_BTD: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -163,7 +163,10 @@ def test_a_dataset_of_another_task_is_refused(circle, tmp_path, capsys):
 
 def test_a_policy_or_device_that_cannot_be_is_refused(circle, tmp_path, capsys):
     dataset = f"dataset={circle / 'a' / 'dataset'}"
-    for override, answer in (("policy.width=0", "cannot be built"), ("training.device=cuda:7", "device=cpu is")):
+    for override, answer in (
+        ("policy.network.width=0", "at least 1 is needed"),
+        ("training.device=cuda:7", "device=cpu is"),
+    ):
         praxon("train", *QUICK, dataset, f"run_dir={tmp_path / 'run'}", override, expect=1)
         assert answer in capsys.readouterr().err
 
@@ -203,7 +206,12 @@ def test_a_second_training_into_the_same_folder_must_be_asked_for(circle, capsys
 
 def test_another_training_does_not_continue_this_one(circle, capsys):
     before = without_log(files(circle / "b"))
-    overrides = [f"dataset={circle / 'a' / 'dataset'}", f"run_dir={circle / 'b'}", "resume=true", "policy.width=64"]
+    overrides = [
+        f"dataset={circle / 'a' / 'dataset'}",
+        f"run_dir={circle / 'b'}",
+        "resume=true",
+        "policy.network.width=64",
+    ]
     praxon("train", *QUICK, *overrides, expect=1)
     assert "width" in capsys.readouterr().err
     assert without_log(files(circle / "b")) == before

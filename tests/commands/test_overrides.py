@@ -17,9 +17,9 @@ def test_every_choice_is_recognised(group):
 
 
 def test_changes_within_a_group_are_passed_on():
-    config = compose_config("train", ["policy=debug", "policy.width=48", "policy.chunk.horizon=12"])
+    config = compose_config("train", ["policy=debug", "policy.network.width=48", "policy.chunk.horizon=12"])
     overrides = group_overrides(config, "policy")
-    assert overrides == ["policy=debug", "policy.chunk.horizon=12", "policy.width=48"]
+    assert overrides == ["policy=debug", "policy.chunk.horizon=12", "policy.network.width=48"]
     assert compose_config("train", overrides).policy == config.policy
 
 

@@ -107,7 +107,7 @@ def test_averaged_weights_are_served_only_if_asked_for(toy, tmp_path):
     toy.toy_trainer(steps=7).fit(averaged, toy.ToyWindows(), tmp_path / "a")
     toy.toy_trainer(steps=7, ema=False).fit(plain, toy.ToyWindows(), tmp_path / "b")
     assert toy.losses_in(tmp_path / "a") == toy.losses_in(tmp_path / "b")
-    assert not torch.equal(averaged.denoiser.head.weight, plain.denoiser.head.weight)
+    assert not torch.equal(averaged.network.head.weight, plain.network.head.weight)
 
 
 def test_time_ends_a_run_and_the_cosine_with_it(toy, tmp_path, monkeypatch):
@@ -176,8 +176,8 @@ def test_a_bad_feature_is_named_with_the_step(toy, tmp_path):
 def test_diverged_weights_are_named_and_not_saved(toy, tmp_path):
     policy = toy.toy_policy()
     with torch.no_grad():
-        policy.denoiser.head.bias[0] = torch.inf
-    with pytest.raises(ConfigError, match=r"stopped at step 1: the weights of 'denoiser.head.bias' is not finite"):
+        policy.network.head.bias[0] = torch.inf
+    with pytest.raises(ConfigError, match=r"stopped at step 1: the weights of 'network.head.bias' is not finite"):
         toy.toy_trainer().fit(policy, toy.ToyWindows(), tmp_path)
     assert trainer_module.latest_checkpoint(tmp_path / "checkpoints") is None
 
@@ -187,7 +187,7 @@ def test_settings_out_of_range_and_missing_preparation(toy, tmp_path):
         toy.toy_trainer(steps=0)
     with pytest.raises(ConfigError, match=r"'float16' does not exist. Precisions: auto, float32, bfloat16"):
         toy.toy_trainer(precision="float16")
-    unfitted = type(toy.toy_policy())(toy.CONTRACT, width=16, depth=1, num_heads=2)
+    unfitted = toy.toy_policy(fitted=False)
     with pytest.raises(ConfigError, match="normaliser has no statistics"):
         toy.toy_trainer().fit(unfitted, toy.ToyWindows(), tmp_path)
     with pytest.raises(DatasetError, match="no windows"):

@@ -45,10 +45,19 @@ class ToyWindows:
         }
 
 
-def toy_policy() -> FlowMatchingPolicy:
+def toy_policy(fitted: bool = True) -> FlowMatchingPolicy:
     torch.manual_seed(0)
-    policy = FlowMatchingPolicy(CONTRACT, width=16, depth=1, num_heads=2, mlp_ratio=1, steps=4)
-    policy.normalizer.fit(STATISTICS)
+    encoder = {"_target_": "praxon.policies.networks.encoders.ObservationEncoder", "width": 16}
+    network = {
+        "_target_": "praxon.policies.networks.transformer.TransformerDenoiser",
+        "width": 16,
+        "depth": 1,
+        "num_heads": 2,
+        "mlp_ratio": 1,
+    }
+    policy = FlowMatchingPolicy(CONTRACT, encoder=encoder, network=network, steps=4)
+    if fitted:
+        policy.normalizer.fit(STATISTICS)
     return policy
 
 

@@ -15,7 +15,15 @@ from praxon.policies import durable
 from praxon.policies.bundle import FILES, load_bundle, save_bundle
 from praxon.policies.flow_matching import FlowMatchingPolicy
 
-SMALL = {"width": 16, "depth": 1, "num_heads": 2, "mlp_ratio": 1, "steps": 2}
+ENCODER = {"_target_": "praxon.policies.networks.encoders.ObservationEncoder", "width": 16}
+NETWORK = {
+    "_target_": "praxon.policies.networks.transformer.TransformerDenoiser",
+    "width": 16,
+    "depth": 1,
+    "num_heads": 2,
+    "mlp_ratio": 1,
+}
+SMALL = {"encoder": ENCODER, "network": NETWORK, "steps": 2}
 CONFIG = {"policy": {"_target_": "praxon.policies.flow_matching.FlowMatchingPolicy", "chunk": {"horizon": 8}, **SMALL}}
 
 
@@ -124,9 +132,9 @@ def test_nothing_but_a_policy_is_called(bundle, target, sentence):
 
 
 def test_what_does_not_fit_the_policy_is_named(bundle):
-    wider = {"policy": {**CONFIG["policy"], "width": 32}}
+    wider = {"policy": {**CONFIG["policy"], "network": {**NETWORK, "width": 32}}}
     rewrite(bundle, "config.yaml", yaml.safe_dump(wider).encode())
-    with pytest.raises(BundleError, match="do not fit its policy: 'denoiser"):
+    with pytest.raises(BundleError, match="do not fit its policy: 'network"):
         load_bundle(bundle)
     unknown = {"policy": {**CONFIG["policy"], "colour": "red"}}
     rewrite(bundle, "config.yaml", yaml.safe_dump(unknown).encode())

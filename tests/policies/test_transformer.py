@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from praxon.policies.denoising.engine import DenoisingEngine
+from praxon.policies.denoising.samplers import FlowSampler
 from praxon.policies.denoising.solvers import SOLVERS, integrate
 from praxon.policies.networks.encoders import ObservationEncoder, spatial_softmax
 from praxon.policies.networks.transformer import TimeFeatures, TransformerDenoiser
@@ -13,7 +14,7 @@ from praxon.policies.normalizer import Normalizer
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    network = TransformerDenoiser(action_size=3, horizon=5, width=32, depth=2, num_heads=2, mlp_ratio=2)
+    network = TransformerDenoiser(3, 5, 2, 32, width=32, depth=2, num_heads=2, mlp_ratio=2)
     for parameter in network.parameters():  # away from the zero start
         torch.nn.init.normal_(parameter, std=0.2)
     return network
@@ -30,12 +31,12 @@ def inputs(batch: int = 4):
 
 def test_starts_as_the_zero_velocity():
     noisy, time, tokens = inputs()
-    fresh = TransformerDenoiser(action_size=3, horizon=5, width=32, depth=2, num_heads=2)
+    fresh = TransformerDenoiser(3, 5, 2, 32, width=32, depth=2, num_heads=2)
     assert torch.equal(fresh(noisy, time, tokens), torch.zeros_like(noisy))
 
 
 def test_a_fresh_modulation_shifts_nothing_scales_by_one_and_closes_the_gates():
-    fresh = TransformerDenoiser(action_size=3, horizon=5, width=32, depth=2, num_heads=2)
+    fresh = TransformerDenoiser(3, 5, 2, 32, width=32, depth=2, num_heads=2)
     parts = fresh.modulation(torch.rand(1, 1))[0, 0]
     expected = torch.tensor([0.0, 1.0, 0.0] * 6 + [0.0, 1.0])
     assert torch.equal(parts, expected[:, None].expand(-1, 32))
@@ -70,7 +71,7 @@ def test_the_engine_gives_what_the_plain_loop_gives(network, solver):
         return network(x, torch.full((len(x), 1), t), tokens)
 
     with torch.inference_mode():
-        sample = DenoisingEngine(solver, 7).sample(network, tokens, noisy)
+        sample = DenoisingEngine(FlowSampler(solver, 7)).sample(network, tokens, noisy)
         torch.testing.assert_close(sample, integrate(velocity, noisy, SOLVERS[solver], 7), atol=1e-5, rtol=1e-5)
 
 
@@ -94,6 +95,6 @@ def test_one_token_per_step_and_camera_and_step(contract, camera_contract, batch
     for described, count in ((contract, 2), (camera_contract, 4)):
         normalizer = Normalizer(described)
         normalizer.fit(statistics_of(described))
-        tokens = ObservationEncoder(described, 32)(batch_of(described, 3), normalizer)
+        tokens = ObservationEncoder(described, width=32)(batch_of(described, 3), normalizer)
         assert tokens.shape == (3, count, 32)
         assert torch.isfinite(tokens).all()

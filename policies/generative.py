@@ -1,0 +1,124 @@
+"""Generative policies: an encoder, a denoiser, an objective to train it, and a sampler that carries noise to a chunk.
+
+    observation window --encoder--> tokens --+
+                                             +--denoiser--> prediction --sampler--> chunk
+    noise, flow time ------------------------+
+
+What differs between diffusion, flow matching and their one-step relatives is the objective and the sampler: a subclass
+gives ``error`` and ``make_sampler``, everything else is here.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from praxon.contract import PolicyContract
+from praxon.errors import ConfigError, nearest
+from praxon.policies.base import Policy
+from praxon.policies.build import build_part
+from praxon.policies.denoising.engine import DenoisingEngine
+from praxon.policies.denoising.samplers import Sampler
+from praxon.policies.networks.denoiser import Denoiser
+from praxon.policies.networks.encoders import Encoder
+
+
+class GenerativePolicy(Policy):
+    """Parent of every policy that draws chunks from noise.
+
+    Args:
+        contract: features, chunk and control period.
+        encoder: config of the observation encoder: ``_target_`` and its keyword arguments.
+        network: config of the denoiser, likewise.
+        spans: whether the objective tells the network the length of its step.
+        engine: what the sampler is made from: ``make_sampler(**engine)``.
+        noise_scale: what the noise is multiplied with at inference; below 1 samples stay nearer to what is most likely, as
+            flow models do at low temperature (Kingma and Dhariwal, Glow, arXiv 1807.03039, section 6). Training uses 1.
+        mask_padding: leave rows past an episode's end out of the loss. Off by default: they repeat the last action,
+            and teach the policy to hold it.
+        normalization, spread_floor, actions: see ``Policy``.
+    """
+
+    encoder: Encoder
+    network: Denoiser
+
+    def __init__(
+        self,
+        contract: PolicyContract,
+        *,
+        encoder: Mapping[str, Any],
+        network: Mapping[str, Any],
+        spans: bool = False,
+        engine: Mapping[str, Any],
+        noise_scale: float = 1.0,
+        mask_padding: bool = False,
+        normalization: str = "mean_std",
+        spread_floor: float = 1e-2,
+        actions: str = "absolute",
+    ) -> None:
+        super().__init__(contract, normalization, spread_floor, actions)
+        self.mask_padding, self.noise_scale = mask_padding, noise_scale
+        self.engine = DenoisingEngine(self.make_sampler(**engine))
+        self.encoder = build_part(encoder, Encoder, contract)
+        self.network = build_part(
+            network,
+            Denoiser,
+            contract.action.size,
+            contract.chunk.horizon,
+            self.encoder.num_tokens,
+            self.encoder.width,
+            **({"spans": True} if spans else {}),
+        )
+
+    @abstractmethod
+    def make_sampler(self, **settings: Any) -> Sampler:
+        """The sampler of these settings; called while the policy is built and when ``configure_engine`` changes them."""
+
+    @abstractmethod
+    def error(self, action_BTA: Tensor, tokens_BSD: Tensor, generator: torch.Generator) -> Tensor:
+        """What training minimises, per component of the chunk: (B, T, A), float32.
+
+        Args:
+            action_BTA: the chunk in network units.
+            tokens_BSD: encoded observations.
+            generator: the only source of randomness.
+        """
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        """See ``Policy.loss``; in network units."""
+        action_BTA = self.encode_actions(batch)
+        error_BT = self.error(action_BTA, self.encoder(batch, self.normalizer), generator).float().mean(dim=-1)
+        if not self.mask_padding:
+            return error_BT.mean(dim=-1)
+        valid_BT = (~batch["action_is_pad"]).to(error_BT.dtype)
+        return (error_BT * valid_BT).sum(dim=-1) / valid_BT.sum(dim=-1)
+
+    def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        """See ``Policy.sample``."""
+        tokens_BSD = self.encoder(window, self.normalizer)
+        return self.decode_actions(self.engine.sample(self.network, tokens_BSD, self.noise_scale * noise), window)
+
+    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Unit normal noise (B, horizon, A); (B, draws, horizon, A) for samplers whose steps add noise of their own."""
+        draws = self.engine.sampler.num_noises
+        if draws == 1:
+            return super().noise(batch_size, generator)
+        return torch.stack([super(GenerativePolicy, self).noise(batch_size, generator) for _ in range(draws)], dim=1)
+
+    def engine_settings(self) -> dict[str, Any]:
+        """The sampler's settings and the noise scale."""
+        return {**self.engine.sampler.settings(), "noise_scale": self.noise_scale}
+
+    def configure_engine(self, settings: Mapping[str, Any]) -> None:
+        """Take the sampler's settings from a bundle's ``engine.yaml``, or from the command line."""
+        known = self.engine_settings()
+        for name in settings:
+            if name not in known:
+                raise ConfigError(
+                    f"Engine setting '{name}' does not exist. Settings: {', '.join(known)}.{nearest(name, known)}"
+                )
+        chosen = {**known, **settings}
+        self.noise_scale = float(chosen.pop("noise_scale"))
+        self.engine = DenoisingEngine(self.make_sampler(**chosen))

@@ -1,0 +1,20 @@
+"""Sizes of networks: one word scales a network up, single numbers override it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from praxon.errors import ConfigError, nearest
+
+
+def sized(sizes: Mapping[str, Mapping[str, Any]], size: str, **given: Any) -> dict[str, Any]:
+    """The settings of ``size``, those that are given (not ``None``) replaced.
+
+    Raises:
+        ConfigError: there is no such size, or a number below 1 is given.
+    """
+    if size not in sizes:
+        raise ConfigError(f"Network size '{size}' does not exist. Sizes: {', '.join(sizes)}.{nearest(size, sizes)}")
+    for name, value in given.items():
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(f"Network setting {name} is {value}; at least 1 is needed.")
+    return {**sizes[size], **{name: value for name, value in given.items() if value is not None}}
