@@ -1,0 +1,1 @@
+"""Benchmarks of what is trained: studies over policies, tasks and seeds."""
