@@ -11,16 +11,17 @@ from _record import record
 
 from praxon.commands.eval import evaluator
 from praxon.sim.parallel import run_seeds
+from praxon.sim.registration import own_tasks
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import success_summary
-from praxon.targets import load_option, options
+from praxon.targets import load_option
 
 EPISODES, WORKERS = 100, 2
 
 
 def main() -> None:
     """Run, print, keep."""
-    for task in sys.argv[1:] or options("task"):
+    for task in sys.argv[1:] or own_tasks():
         make = partial(evaluator, load_option("task", task), load_option("robot", "panda"), "expert", None, 1)
         seeds = episode_seeds(Purpose.EVALUATE, 0, EPISODES)
         results = [episode.result for episode in run_seeds(make, seeds, WORKERS)]

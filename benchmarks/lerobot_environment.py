@@ -18,7 +18,7 @@ from typing import Any
 
 HELPERS = Path(__file__).parent / "lerobot"
 PYTHONS = ("3.13", "3.12")
-NEWEST = "lerobot[dataset]>=0.6"
+NEWEST = "lerobot[dataset,diffusion]>=0.6"
 # The last release that writes v2.1. It only needs other versions of datasets and what that asks for; the rest it takes
 # from the newest one's environment.
 V21 = ("lerobot==0.3.3", "datasets==3.6.0", "fsspec==2025.3.0", "dill==0.3.8", "multiprocess==0.70.16")
@@ -90,13 +90,15 @@ def make_newest(folder: Path) -> Environment:
     root = folder / "lerobot"
     python = root / "bin" / "python"
     ready = root / "ready.json"
-    if not ready.is_file():
-        _make(root)
+    asked = json.loads(ready.read_text()).get("asked", "") if ready.is_file() else None
+    if asked != NEWEST:
+        if asked is None:
+            _make(root)
         print(f"installing {NEWEST} into {root} (several GB on Linux)", flush=True)
         _pip(python, "install", NEWEST)
     libraries = _ffmpeg(root, python)
     environment = Environment(python, libraries)
-    facts = environment.call("versions.py", {}, folder / "cache")
+    facts = environment.call("versions.py", {}, folder / "cache") | {"asked": NEWEST}
     facts["ffmpeg"] = "of the PyAV wheel" if libraries else "of the system"
     ready.write_text(json.dumps(facts, indent=1) + "\n")
     return Environment(python, libraries, facts)

@@ -1,10 +1,13 @@
-"""Writes benchmarks/README.md from results/*.json, so that no figure is typed by hand.
+"""Writes benchmarks/README.md, and the tables of docs/policies.md, from results/*.json: no figure is typed by hand.
 
 usage: python benchmarks/render.py
 """
 
 import json
+import re
 from pathlib import Path
+
+from praxon.sim.statistics import wilson_interval
 
 HERE = Path(__file__).parent
 HEAD = """# Benchmarks
@@ -30,6 +33,24 @@ def main() -> None:
             parts.append(section(results[name]))
     (HERE / "README.md").write_text("\n".join(parts))
     print(HERE / "README.md")
+    fill(
+        HERE.parent / "docs" / "policies.md",
+        {name: section(results[name]) for name, section in SECTIONS.items() if name in results},
+    )
+
+
+def fill(page: Path, sections: dict[str, str]) -> None:
+    """Put sections, without their headings, between the page's marks ``<!-- name -->`` and ``<!-- end -->``."""
+
+    def filled(match: re.Match) -> str:
+        text = sections.get(match[1])
+        if text is None:
+            return match[0]
+        body = text.partition("\n\n")[2].strip()
+        return f"<!-- {match[1]} -->\n\n{body}\n\n<!-- end -->"
+
+    page.write_text(re.sub(r"<!-- (\w+) -->.*?<!-- end -->", filled, page.read_text(), flags=re.DOTALL))
+    print(page)
 
 
 def environment_speed(result: dict) -> str:
@@ -186,7 +207,78 @@ seed, the same unseen starts. Kept were {copies["episodes"]} of {copies["replay_
 """
 
 
+def lerobot_policies(result: dict) -> str:
+    """Checkpoints of LeRobot, imported."""
+    rows = "\n".join(
+        f"| {name} | {case['parameters']:,} | {case['largest_difference']:.1e} |"
+        for name, case in result["cases"].items()
+    )
+    theirs = result["lerobot"]
+    return f"""## Policies of LeRobot
+
+`benchmarks/lerobot_policies.py`: LeRobot {theirs["lerobot"]}'s own classes (torch {theirs["torch"]}) make checkpoints and answer
+observations; `praxon import lerobot` reads the checkpoints and answers the same ones with the same noise (torch {result["torch"]}).
+Largest absolute difference of an action; the goal is {result["goal"]:.0e}.
+
+| policy | parameters | largest difference |
+| --- | --- | --- |
+{rows}
+
+{machine(result)}
+"""
+
+
+def study(result: dict) -> str:
+    """Policies by tasks, of praxon bench policies."""
+    conditions, tasks = result["conditions"], list(result["tasks"])
+    seeds = sorted({cell["seed"] for cell in result["cells"]})
+
+    def success(cells: list[dict]) -> str:
+        if not cells:
+            return ""
+        low, high = wilson_interval(sum(c["successes"] for c in cells), sum(c["episodes"] for c in cells))
+        rate = sum(c["successes"] for c in cells) / sum(c["episodes"] for c in cells)
+        return f"{100 * rate:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+
+    def row(policy: str) -> str:
+        cells = [cell for cell in result["cells"] if cell["policy"] == policy]
+        each = [success([cell for cell in cells if cell["task"] == task]) for task in tasks]
+        means = [[c["success_rate"] for c in cells if c["seed"] == seed] for seed in seeds]
+        spread = " / ".join(f"{100 * sum(rates) / len(rates):.1f}" for rates in means if rates)
+        times = [latency[policy] for latency in result["latency_ms"].values() if policy in latency]
+        p50 = sorted(time["p50"] for time in times)[len(times) // 2] if times else None
+        p99 = sorted(time["p99"] for time in times)[len(times) // 2] if times else None
+        steps = sum(cell["steps"] for cell in cells) / len(cells)
+        seconds = sum(cell["training_seconds"] for cell in cells) / len(cells)
+        chunk = f"{p50:.1f} / {p99:.1f}" if p50 is not None else ""
+        return (
+            f"| {policy} | {' | '.join(each)} | {success(cells)} | {spread} | {cells[0]['parameters']:,} | "
+            f"{seconds:.0f} s, {steps:.0f} steps | {chunk} |"
+        )
+
+    experts = " | ".join(success([result["experts"][task]]) for task in tasks)
+    shown = [policy for policy in result["policies"] if any(cell["policy"] == policy for cell in result["cells"])]
+    return f"""## Policies: {result["study"]}
+
+`praxon bench policies study={result["study"]}`: {conditions["demonstrations"]} demonstrations,
+{conditions["minutes"]:g} minutes of training on one core ({conditions["trainings_side_by_side"]} trainings side by side),
+{conditions["episodes"]} unseen starts, training seeds {", ".join(map(str, seeds))}.
+Success in percent with the 95 % Wilson interval over the starts of all seeds; time of a chunk [ms]: p50 / p99, batch of one,
+one core.
+
+| policy | {" | ".join(tasks)} | all | mean of each seed | parameters | training | chunk |
+| --- | {" | ".join("---" for _ in tasks)} | --- | --- | --- | --- | --- |
+| expert | {experts} | {success(list(result["experts"].values()))} | | | | |
+{chr(10).join(row(policy) for policy in shown)}
+
+{result["date"]}; {result["machine"]}.
+"""
+
+
 SECTIONS = {
+    "policies_meta_world": study,
+    "policies_every_policy": study,
+    "lerobot_policies": lerobot_policies,
     "augmentation": augmented,
     "dataset_throughput": throughput,
     "lerobot_exchange": exchange,

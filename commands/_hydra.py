@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from praxon.errors import ConfigError, nearest
-from praxon.targets import CONFIGS, load_option, options
+from praxon.targets import CONFIGS, config_folders, load_option, options
 
 Config = DictConfig
 
@@ -23,16 +23,17 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     Raises:
         ConfigError: naming the override that is wrong and what would be right.
     """
-    overrides = _expand(verb, overrides)
-    parsed = _parse(overrides)
-    name_of_file = _file(verb)
+    overrides = expanded(verb, overrides)
+    parsed = parsed_overrides(overrides)
+    name_of_file = config_name(verb)
     groups = _groups(verb)
     several = next((override for override in parsed if override.is_sweep_override()), None)
     if several is not None:
-        text = _text(several)
+        text = override_text(several)
         key, _, value = text.partition("=")
         raise ConfigError(
-            f"'{text}' gives '{key}' several values; one with a comma needs quotes of its own: {key}=\"'{value}'\"."
+            f"'{text}' gives '{key}' several values: praxon {verb} -m tries each; one with a comma needs quotes of its own: "
+            f"{key}=\"'{value}'\"."
         )
     chosen = [override for override in parsed if override.key_or_group in groups]
     for override in chosen:
@@ -43,12 +44,13 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
             )
     with initialize_config_dir(config_dir=str(CONFIGS.resolve()), version_base="1.3"):
         try:
-            base = compose(name_of_file, overrides=[_text(override) for override in chosen])
+            base = compose(name_of_file, overrides=[*search_path(), *(override_text(override) for override in chosen)])
             _check_keys(verb, base, [override for override in parsed if override not in chosen], groups)
             # hydra takes any name of a folder for a choice of a config; a verb may have a plain setting of that name.
-            folders = {entry.name for entry in CONFIGS.iterdir() if entry.is_dir()} - groups
+            folders = {entry.name for each in config_folders() for entry in each.iterdir() if entry.is_dir()} - groups
             plain = [override for override in parsed if override.key_or_group in folders]
-            config = compose(name_of_file, overrides=[_text(each) for each in parsed if each not in plain])
+            settings = [override_text(each) for each in parsed if each not in plain]
+            config = compose(name_of_file, overrides=[*search_path(), *settings])
             for override in plain:
                 OmegaConf.update(config, override.key_or_group, override.value())
             OmegaConf.resolve(config)
@@ -58,13 +60,19 @@ def compose_config(verb: str, overrides: list[str]) -> Config:
     return config
 
 
+def search_path() -> list[str]:
+    """The override by which hydra finds the configs that lie outside Praxon."""
+    outside = [_quoted(folder.as_uri().replace("%20", " ")) for folder in config_folders()[1:]]
+    return [f"hydra.searchpath=[{','.join(outside)}]"] if outside else []
+
+
 def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
     """Docstring, settings with defaults and meaning, and what the groups offer; of a group, the settings of its choice."""
     asked = dict(text.split("=", 1) for text in arguments if "=" in text)
     first = _first_setting(verb)
     bare = f" [<{first[0]}>{' ...' if first[1] else ''}]" if first else ""
     lines = [docstring, "", f"usage: praxon {verb}{bare} [name=value ...]", "", "settings:"]
-    text = (CONFIGS / f"{_file(verb)}.yaml").read_text()
+    text = (CONFIGS / f"{config_name(verb)}.yaml").read_text()
     for match in re.finditer(r"^(\w+):[ ]*([^#\n]*?)[ ]*(?:# (.*))?$", text, re.MULTILINE):
         key, value, comment = match.groups()
         if key not in ("defaults", "hydra") and (value or comment):
@@ -75,36 +83,34 @@ def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
         for group, usual in used:
             default = asked.get(group, usual)
             lines.append(f"  {f'{group}={default}':<28} {', '.join(options(group))}")
-            settings = load_option(group, default) if default in options(group) else {}
-            keys = [
-                key
-                for key in _keys(settings)
-                if key != "_target_" and not isinstance(OmegaConf.select(OmegaConf.create(settings), key), DictConfig)
-            ]
-            lines += [f"    {group}.{key}={OmegaConf.select(OmegaConf.create(settings), key)}" for key in keys]
+            settings = OmegaConf.create(load_option(group, default) if default in options(group) else {})
+            for key in _keys(OmegaConf.to_container(settings)):
+                value = OmegaConf.select(settings, key)
+                if not key.endswith("_target_") and not isinstance(value, DictConfig):
+                    lines.append(f"    {group}.{key}={'null' if value is None else value}")
         lines.append(f"  the settings of another choice: praxon {verb} <group>=<choice> --help")
     return "\n".join(lines)
 
 
 def _groups(verb: str) -> set[str]:
     """Config groups of which the verb takes a choice."""
-    text = (CONFIGS / f"{_file(verb)}.yaml").read_text()
+    text = (CONFIGS / f"{config_name(verb)}.yaml").read_text()
     return set(re.findall(r"^  - (?:override )?/?(\w+): ", text, re.MULTILINE))
 
 
-def _file(verb: str) -> str:
+def config_name(verb: str) -> str:
     """Name of the config of a verb, without its ending."""
     return verb.replace(" ", "_").replace("-", "_")
 
 
 def _first_setting(verb: str) -> tuple[str, bool] | None:
     """The setting that words without a name fill, and whether it takes several: the first, where it has no value of its own."""
-    text = (CONFIGS / f"{_file(verb)}.yaml").read_text()
+    text = (CONFIGS / f"{config_name(verb)}.yaml").read_text()
     match = re.search(r"^(?!defaults:)(\w+):[ ]*(\S*)", text, re.MULTILINE)
     return (match[1], match[2] == "[]") if match and match[2] in ("null", "[]") else None
 
 
-def _expand(verb: str, arguments: list[str]) -> list[str]:
+def expanded(verb: str, arguments: list[str]) -> list[str]:
     """``--repair`` as ``repair=true``, and bare words as the verb's first setting."""
     named = [
         (text[2:].replace("-", "_") if "=" in text else f"{text[2:].replace('-', '_')}=true")
@@ -129,7 +135,7 @@ def _quoted(word: str) -> str:
     return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
-def _parse(overrides: list[str]) -> list[Override]:
+def parsed_overrides(overrides: list[str]) -> list[Override]:
     try:
         return list(OverridesParser.create().parse_overrides(overrides))
     except HydraException as error:
@@ -152,7 +158,7 @@ def _is_readable(text: str) -> bool:
     return True
 
 
-def _text(override: Override) -> str:
+def override_text(override: Override) -> str:
     assert override.input_line is not None
     return override.input_line
 

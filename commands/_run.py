@@ -23,7 +23,7 @@ from rich.progress import (
 
 from praxon.commands._hydra import Config
 from praxon.errors import ConfigError
-from praxon.targets import load_option, load_target, options
+from praxon.targets import options
 
 console = Console(soft_wrap=True)
 log = logging.getLogger("praxon")
@@ -126,11 +126,12 @@ def task_of(config: Config) -> dict[str, Any]:
         require(chosen is not None, f"No task was given. Tasks: {', '.join(options('task'))}.")
         return plain(chosen)
     from praxon.policies.bundle import load_bundle
+    from praxon.sim.factory import task_config, task_name
 
     own = load_bundle(Path(str(config.bundle))).contract.task
     if chosen is None:
-        return load_option("task", own)
-    name = load_target(chosen["_target_"]).name
+        return task_config(own)
+    name = task_name(plain(chosen))
     if name != own:
         console.print(f"The bundle was trained for '{own}'; it is used on '{name}'.")
     return plain(chosen)

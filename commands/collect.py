@@ -12,10 +12,12 @@ from praxon.commands._hydra import Config
 from praxon.commands._ledger import Ledger
 from praxon.commands._run import Run, console, log, plain, progress_bar, require, require_numbers
 from praxon.errors import DatasetError
-from praxon.sim.factory import make_simulation
+from praxon.robots.base import Agent
+from praxon.sim.expert import ScriptedExpert
+from praxon.sim.factory import make_world
 from praxon.sim.parallel import Worker, run_seeds
 from praxon.sim.perturbation import PerturbedAgent
-from praxon.sim.recording import Demonstration, record_episode
+from praxon.sim.recording import PHASE, Demonstration, record_episode
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import success_summary
 
@@ -26,42 +28,66 @@ LEDGER = "meta/collection.jsonl"
 def demonstrator(
     task: dict[str, Any],
     robot: dict[str, Any],
-    period_s: float,
+    period_s: float | None,
     cameras: list[str],
     image_size: list[int],
     perturbation_rad: float,
+    perturbation: float,
     linger_s: float,
+    phases: bool,
+    offered: dict[str, Any],
 ) -> Worker[Demonstration]:
     """A function from a seed to one demonstration."""
-    simulation = make_simulation(task, robot, period_s, cameras, image_size)
-    expert = simulation.task.expert(simulation.scene, period_s)
-    agent = PerturbedAgent(expert, simulation.scene.robot, perturbation_rad, period_s)
+    world = make_world(task, robot, period_s, cameras, image_size, **offered)
+    heights = world.push_heights(perturbation_rad, perturbation)
+    expert = world.expert()
+    agent = PerturbedAgent(expert, heights, world.contract.chunk.control_period_s)
+    phased = expert if phases and isinstance(expert, ScriptedExpert) else None
 
     def demonstrate(seed: int) -> Demonstration:
-        return record_episode(simulation, agent, seed, linger_s)
+        return record_episode(world, agent, seed, linger_s, phased)
 
     return demonstrate
 
 
 def run(config: Config) -> dict[str, Any]:
     """Collect as configured; returns what is written to result.json."""
-    require_numbers(config, episodes=1, seed=0, workers=1, perturbation_rad=0, linger_s=0)
-    require(config.control_hz > 0, f"control_hz is {config.control_hz}; a positive rate is needed.")
+    require_numbers(config, num_points=1, episodes=1, seed=0, workers=1, perturbation_rad=0, perturbation=0, linger_s=0)
+    require(
+        config.control_hz is None or (isinstance(config.control_hz, (int, float)) and config.control_hz > 0),
+        f"control_hz is {config.control_hz}; a positive rate is needed.",
+    )
+    size = list(config.image_size)
+    require(
+        len(size) == 2 and all(isinstance(pixels, int) and pixels >= 1 for pixels in size),
+        f"image_size is {size}; height and width of at least 1 are needed, as in image_size=[84,84].",
+    )
     from praxon.datasets.lerobot_writer import LeRobotWriter
 
     work = Run("collect", config)
     task, robot = plain(config.task), plain(config.robot)
+    period_s = 1 / config.control_hz if config.control_hz else None
+    offered = {"action": config.action, "tool_pose": config.tool_pose}
+    if config.point_clouds:
+        offered |= {"point_clouds": list(config.point_clouds), "num_points": config.num_points}
     make = partial(
         demonstrator,
         task,
         robot,
-        1 / config.control_hz,
+        period_s,
         list(config.cameras),
-        list(config.image_size),
+        size,
         config.perturbation_rad,
+        config.perturbation,
         config.linger_s,
+        config.phases,
+        offered,
     )
-    described = make_simulation(task, robot, 1 / config.control_hz, list(config.cameras), list(config.image_size))
+    world = make_world(task, robot, period_s, list(config.cameras), size, **offered)
+    name = world.contract.task
+    # Asked before anything is written, for both may refuse.
+    expert, _ = world.expert(), world.push_heights(config.perturbation_rad, config.perturbation)
+    phases = _phases(name, expert) if config.phases else ()
     seeds = episode_seeds(Purpose.COLLECT, config.seed, ATTEMPTS_PER_EPISODE * config.episodes)
     root = work.path / "dataset"
     require(
@@ -72,19 +98,20 @@ def run(config: Config) -> dict[str, Any]:
         not config.resume or root.exists(),
         f"There is no collection to continue in run_dir '{work.path}'; resume=false starts one.",
     )
-    settings = {key: config[key] for key in ("seed", "perturbation_rad", "keep_failures", "linger_s")}
+    settings = {key: config[key] for key in ("seed", "perturbation_rad", "perturbation", "keep_failures", "linger_s")}
     with (
         LeRobotWriter(
             root,
-            described.contract,
-            described.task.instruction,
-            described.scene.robot.name,
-            metadata={"collect": settings},
+            world.contract,
+            world.instruction,
+            world.contract.robot,
+            extra_features=[PHASE] if phases else [],
+            metadata={"collect": settings, **({"phases": list(phases)} if phases else {})},
             codec=config.codec,
             resume=config.resume,
         ) as writer,
         Ledger(root / LEDGER) as ledger,
-        progress_bar(f"collect {described.task.name}", config.episodes) as advance,
+        progress_bar(f"collect {name}", config.episodes) as advance,
     ):
         work.start()
         attempts = len(ledger.lines)
@@ -106,12 +133,12 @@ def run(config: Config) -> dict[str, Any]:
             raise KeyboardInterrupt(hint) from None
     if kept < config.episodes:
         raise DatasetError(
-            f"Only {kept} of {config.episodes} demonstrations of '{described.task.name}' succeeded in {attempts} attempts; "
-            "a smaller perturbation_rad, or keep_failures=true, would keep more."
+            f"Only {kept} of {config.episodes} demonstrations of '{name}' succeeded in {attempts} attempts; "
+            "smaller pushes, or keep_failures=true, would keep more."
         )
     result = {
-        "task": described.task.name,
-        "robot": described.scene.robot.name,
+        "task": name,
+        "robot": world.contract.robot,
         "dataset": str(root),
         "episodes": kept,
         "frames": writer.num_frames,
@@ -123,3 +150,10 @@ def run(config: Config) -> dict[str, Any]:
     log.info("kept %d of %d episodes", kept, attempts)
     console.print(f"{kept} episodes, {writer.num_frames} frames in [bold]{root}[/bold]; expert {successes}/{attempts}.")
     return result
+
+
+def _phases(task: str, expert: Agent) -> tuple[str, ...]:
+    """Names of the phases that the scripted expert tells; ``ConfigError`` where it tells none."""
+    phases = expert.phases if isinstance(expert, ScriptedExpert) else ()
+    require(bool(phases), f"The expert of '{task}' tells no phases to record; phases=false collects without.")
+    return phases

@@ -15,14 +15,12 @@ import numpy as np
 from praxon.commands._hydra import Config
 from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers, task_of
 from praxon.robots.base import Agent
-from praxon.robots.hold import HoldAgent
-from praxon.sim.episode import EpisodeResult, Simulation
-from praxon.sim.factory import make_simulation
+from praxon.sim.factory import make_world
 from praxon.sim.parallel import Worker, run_seeds
-from praxon.sim.rendering import rendering_problem
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import latency_summary, success_summary
 from praxon.sim.video import FrameRecorder, Video
+from praxon.sim.world import EpisodeResult, World
 
 AGENTS = ("policy", "expert", "hold")
 PAUSE_S = 0.7
@@ -39,26 +37,24 @@ class Evaluated:
 
 @dataclass
 class Evaluator:
-    """A simulation, who acts in it, and the inference latencies as they come [s]."""
+    """A world, who acts in it, and the inference latencies as they come [s]."""
 
-    simulation: Simulation
+    world: World
     agent: Agent
     latencies_s: Any
 
     def __call__(self, seed: int) -> Evaluated:
         """Run the episode of a seed."""
         self.latencies_s.clear()
-        result = self.simulation.run(self.agent, seed)
+        result = self.world.run(self.agent, seed)
         return Evaluated(result, [1e3 * seconds for seconds in self.latencies_s])
 
 
 def evaluator(task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: str | None, threads: int) -> Evaluator:
     """Build what runs episodes; called once in each process."""
     if agent != "policy":
-        simulation = make_simulation(task, robot)
-        period_s = simulation.contract.chunk.control_period_s
-        chosen = HoldAgent() if agent == "hold" else simulation.task.expert(simulation.scene, period_s)
-        return Evaluator(simulation, chosen, [])
+        world = make_world(task, robot)
+        return Evaluator(world, world.idle() if agent == "hold" else world.expert(), [])
     import torch
 
     from praxon.policies.agent import ChunkAgent, InlineRunner
@@ -66,12 +62,11 @@ def evaluator(task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: s
 
     torch.set_num_threads(threads)
     loaded = load_bundle(Path(str(bundle)))
-    simulation = make_simulation(task, robot, policy_contract=loaded.contract)
+    world = make_world(task, robot, policy_contract=loaded.contract)
     runner = InlineRunner()
-    policy_agent = ChunkAgent(loaded.policy, simulation.contract, runner)
-    simulation.reset(0)
-    policy_agent.warm_up(simulation.robot.observe())
-    return Evaluator(simulation, policy_agent, runner.latencies_s)
+    policy_agent = ChunkAgent(loaded.policy, world.contract, runner)
+    policy_agent.warm_up(world.first_observation(0))
+    return Evaluator(world, world.performer(policy_agent), runner.latencies_s)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -91,7 +86,7 @@ def run(config: Config) -> dict[str, Any]:
     episodes: list[Evaluated] = []
     successes = 0
     in_process: Callable[[], Worker[Evaluated]] = (lambda: here) if config.workers <= 1 else make
-    with progress_bar(f"eval {here.simulation.task.name}", config.episodes) as advance:
+    with progress_bar(f"eval {here.world.contract.task}", config.episodes) as advance:
         for evaluated in run_seeds(in_process, seeds, config.workers):
             episodes.append(evaluated)
             successes += evaluated.result.success
@@ -99,8 +94,8 @@ def run(config: Config) -> dict[str, Any]:
 
     results = [evaluated.result for evaluated in episodes]
     result = {
-        "task": here.simulation.task.name,
-        "robot": here.simulation.scene.robot.name,
+        "task": here.world.contract.task,
+        "robot": here.world.contract.robot,
         "agent": config.agent,
         "bundle": config.bundle if config.agent == "policy" else None,
         "seed": config.seed,
@@ -125,17 +120,17 @@ def run(config: Config) -> dict[str, Any]:
 
 def film(evaluate: Evaluator, results: list[EpisodeResult], path: Path) -> list[dict[str, Any]]:
     """Run one success and one failure again with a camera; returns what the video shows, in order."""
-    problem = rendering_problem()
+    problem = evaluate.world.filming_problem()
     if problem:
-        console.print(f"No video: {problem}")
+        console.print(f"No video: {problem}", markup=False)
         return []
     chosen = [next((r for r in results if r.success == success), None) for success in (True, False)]
-    fps = round(1 / evaluate.simulation.contract.chunk.control_period_s)
+    fps = max(1, round(1 / evaluate.world.contract.chunk.control_period_s))
     shown: list[dict[str, Any]] = []
     video: Video | None = None
     for episode in filter(None, chosen):
-        recorder = FrameRecorder(evaluate.simulation)
-        again = evaluate.simulation.run(evaluate.agent, episode.seed, [recorder])
+        recorder = FrameRecorder(evaluate.world)
+        again = evaluate.world.run(evaluate.agent, episode.seed, [recorder])
         recorder.close()
         height, width, _ = recorder.pictures[0].shape
         video = video or Video(path, fps, height, width)

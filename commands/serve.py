@@ -26,15 +26,16 @@ def run(config: Config) -> dict[str, Any]:
     )
     from praxon.policies.bundle import load_bundle
     from praxon.ros_nodes import graph
+    from praxon.ros_nodes.serving import robot_contract
     from praxon.sim.factory import make_simulation
 
     bundle = Path(config.bundle)
     contract = load_bundle(bundle).contract
     task, robot = task_name(task_of(config)), choice(config, "robot")
     common = {"model": config.robot.model, "threads": config.threads, "domain_id": config.domain_id}
-    simulation = make_simulation(
-        task, robot, policy_contract=contract
-    )  # what does not fit is refused before any process starts
+    # What does not fit is refused before any process starts.
+    simulation = make_simulation(task, robot, policy_contract=contract)
+    contract.require(robot_contract(simulation.scene.robot, contract), f"robot '{robot}' over ROS")
     work = Run("serve", config)
     work.start()
 

@@ -2,7 +2,8 @@
 
 Leaves <run_dir>/bundle, ready for praxon eval and praxon serve, with checkpoints, metrics.jsonl and TensorBoard files
 beside it. Where task= or robot= is given, the dataset must be of it. Ctrl-C saves a checkpoint; resume=true continues
-from the last one, after a crash as well.
+from the last one, after a crash as well. Under torchrun or accelerate launch several processes share every batch; with -m
+and settings that have several values, each combination is trained: praxon train -m policy=flow,act seed=0,1 dataset=...
 Example: praxon train policy=flow task=lift dataset=runs/lift/dataset minutes=3 run_dir=runs/lift-flow
 """
 
@@ -44,11 +45,16 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.datasets.lerobot_reader import LeRobotDataset
     from praxon.datasets.selection import select_episodes
     from praxon.datasets.windows import Windows
+    from praxon.learning.distributed import Processes
     from praxon.learning.fitting import fit_normalizer
     from praxon.learning.trainer import StepReport, Trainer
     from praxon.policies.build import build_policy
     from praxon.policies.bundle import save_bundle
+    from praxon.policies.networks.pretrained import load_pretrained
 
+    processes = Processes.join(config.training.device)
+    console.quiet = not processes.is_main
+    begun = processes.from_main(begun)
     folders = [str(folder) for folder in (config.dataset if _is_list(config.dataset) else [config.dataset])]
     require(bool(folders), "The list of datasets is empty; dataset=[<folder>,<folder>] names two.")
     datasets = [LeRobotDataset(Path(folder)) for folder in folders]
@@ -57,15 +63,35 @@ def run(config: Config) -> dict[str, Any]:
     _require_same(config, contract)
     asked = list(config.episodes) if _is_list(config.episodes) else config.episodes
     episodes = [select_episodes(asked, len(each), each.splits, str(each.root)) for each in datasets]
-    work = Run("train", config)
+    work = Run("train", config) if processes.is_main else None
+    folder = Path(processes.from_main(str(work.path) if work else None))
     torch.set_num_threads(config.threads)
 
     policy_config = plain(config.policy)
     torch.manual_seed(config.seed)
-    policy = build_policy(policy_config, contract)
+    tasks = list(dict.fromkeys(task for each in datasets for task in each.tasks))
+    policy = build_policy(policy_config, contract, tasks)
+    if not begun:
+        load_pretrained(policy)
     chunk, needs = policy.contract.chunk, policy.needs()
+    for each in datasets:
+        lacking = set(needs.extras) - {feature.name for feature in each.extra_features}
+        require(
+            not lacking,
+            f"The policy learns from the column {', '.join(sorted(lacking))}, which '{each.root}' has not; {needs.hint}.",
+        )
     parts = [
-        Windows(each, chunk, chosen, extras=needs.extras, future=needs.future, contract=policy.contract)
+        Windows(
+            each,
+            chunk,
+            chosen,
+            extras=needs.extras,
+            future=needs.future,
+            contract=policy.contract,
+            lead=needs.lead,
+            hindsight=config.hindsight,
+            seed=config.seed,
+        )
         for each, chosen in zip(datasets, episodes, strict=True)
     ]
     windows = JoinedWindows(parts)
@@ -77,54 +103,68 @@ def run(config: Config) -> dict[str, Any]:
     settings = {key: value for key, value in sampling.items() if key != "_target_"}
     sampler = make_sampler(windows, trainer.batch_size, config.seed, **settings)
     identity = {"policy": policy_config, "dataset": digest, "episodes": episodes, "sampling": sampling}
+    if any(feature.is_goal for feature in policy.contract.observations):
+        identity["hindsight"] = config.hindsight
 
+    parameters = sum(parameter.numel() for parameter in policy.parameters())
+    console.print(
+        f"{_name(policy_config)} with {parameters:,} parameters, {len(windows):,} windows of {sum(map(len, episodes))} episodes"
+        + (f", in {processes.count} processes" if processes.count > 1 else "")
+    )
     with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS, percent=True) as advance:
 
         def show(report: StepReport) -> None:
-            if not begun and report.step == 1:
+            if work is not None and not begun and report.step == 1:
                 work.start()
             if report.step % 10 == 0 or report.progress >= 1:
                 advance(completed=PROGRESS_STEPS * report.progress, note=f"step {report.step}, loss {report.loss:.4f}")
 
         try:
-            trained = trainer.fit(policy, windows, work.path, config=identity, sampler=sampler, on_step=show)
+            trained = trainer.fit(policy, windows, folder, config=identity, sampler=sampler, on_step=show)
         except KeyboardInterrupt:
-            saved = (work.path / "checkpoints").exists()
-            hint = f"resume=true run_dir={work.path} continues this training." if saved else "Nothing was trained yet."
+            saved = (folder / "checkpoints").exists()
+            hint = f"resume=true run_dir={folder} continues this training." if saved else "Nothing was trained yet."
             raise KeyboardInterrupt(hint) from None
+    processes.leave()
+    if work is None:
+        return {}
 
     result = {
         "task": contract.task,
         "robot": contract.robot,
         "policy": _name(policy_config),
-        "bundle": str(work.path / "bundle"),
+        "bundle": str(folder / "bundle"),
         "dataset": folders if len(folders) > 1 else folders[0],
         "dataset_digest": digest,
         "episodes": sum(map(len, episodes)),
         "frames": len(windows),
-        "parameters": sum(parameter.numel() for parameter in policy.parameters()),
+        "parameters": parameters,
         "steps": trained.step,
         "loss": trained.loss,
         "seed": config.seed,
+        "processes": processes.count,
         "training_seconds": round(trained.elapsed_s, 2),
         "seconds": work.seconds,
     }
     recipe = {"policy": policy_config, "training": plain(config.training), "sampling": sampling, "seed": config.seed}
-    save_bundle(work.path / "bundle", policy, recipe, card=_card(result))
+    save_bundle(folder / "bundle", policy, recipe, card=_card(result))
     work.finish(result)
-    console.print(f"{trained.step} steps in {trained.elapsed_s:.0f} s; bundle in [bold]{work.path / 'bundle'}[/bold].")
+    console.print(f"{trained.step} steps in {trained.elapsed_s:.0f} s; bundle in [bold]{folder / 'bundle'}[/bold].")
     return result
 
 
 def _require_same(config: Config, contract: PolicyContract) -> None:
     """Where task= or robot= was given, the dataset must be of it, joints in the robot's order and units included."""
+    from praxon.sim.factory import task_name
+
     for group in ("task", "robot"):
         found, chosen = getattr(contract, group), config.get(group)
         if chosen is None:
             continue
-        target = load_target(chosen["_target_"])
-        require(target.name == found, f"The dataset '{config.dataset}' is of {group} '{found}', not '{target.name}'.")
+        name = task_name(plain(chosen)) if group == "task" else load_target(chosen["_target_"]).name
+        require(name == found, f"The dataset '{config.dataset}' is of {group} '{found}', not '{name}'.")
         if group == "robot":
+            target = load_target(chosen["_target_"])
             for feature in contract:
                 same = (feature.names, feature.unit) == (target.joint_names, target.unit)
                 require(

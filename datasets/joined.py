@@ -39,13 +39,13 @@ class JoinedWindows:
         starts = self._frame_starts[:-1]
         return np.concatenate([part.frames + start for part, start in zip(self.parts, starts, strict=True)])
 
-    def batch(self, indices: np.ndarray, pictures: bool = True) -> dict[str, np.ndarray]:
+    def batch(self, indices: np.ndarray, pictures: bool = True, draw: int = 0) -> dict[str, np.ndarray]:
         """As ``Windows.batch``; entries that not every part has are left out, ``index`` counts through all datasets."""
         owner = np.searchsorted(self.starts, indices, side="right") - 1
         found = []
         for number in np.unique(owner):
             chosen = np.flatnonzero(owner == number)
-            part = self.parts[number].batch(indices[chosen] - self.starts[number], pictures)
+            part = self.parts[number].batch(indices[chosen] - self.starts[number], pictures, draw)
             part["index"] = part["index"] + self._frame_starts[number]
             found.append((chosen, part))
         common = set.intersection(*(set(part) for _, part in found)) - self._not_common if found else set()

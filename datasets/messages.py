@@ -53,8 +53,9 @@ TOPICS: dict[str, Callable[[Feature, str], str]] = {
 
 
 def observation_topic(feature: Feature, joint_states_topic: str = "joint_states") -> str:
-    """Topic of an observation whose kind is in ``TOPICS``."""
-    return TOPICS[feature.kind](feature, joint_states_topic)
+    """Topic of an observation whose kind is in ``TOPICS``; that of a goal lies below ``goal/``."""
+    topic = TOPICS[feature.kind](feature, joint_states_topic)
+    return f"goal/{topic.removeprefix('/')}" if feature.is_goal else topic
 
 
 # -- joints ---------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ from praxon.errors import ConfigError, DatasetError, RobotError
 from praxon.sim.factory import make_simulation
 from praxon.sim.perturbation import PerturbedAgent
 from praxon.sim.recording import Demonstration, record_episode
+from praxon.sim.registration import own_tasks
 from praxon.sim.replay import PathAgent, Replay, Start
 from praxon.sim.symmetry import Symmetry, Transform
 from praxon.sim.tool_path import ToolPath, carried, tool_path
-from praxon.targets import load_option, load_target, options
+from praxon.targets import load_option, load_target
 
 REASONS = {
     "not_near": "the demonstration never comes near an anchor",
@@ -108,7 +109,8 @@ class Augmenter:
         period_s = self.simulation.contract.chunk.control_period_s
         spec = self.simulation.scene.robot
         self.agent = PathAgent(spec, period_s)
-        self._demonstrator = PerturbedAgent(self.agent, spec, settings.perturbation_rad, period_s)
+        heights = self.simulation.push_heights(settings.perturbation_rad, 0.0)
+        self._demonstrator = PerturbedAgent(self.agent, heights, period_s)
         self._sources: dict[int, tuple[Start, ToolPath]] = {}
 
     def __call__(self, number: int) -> Copy:
@@ -178,7 +180,7 @@ def require_symmetry(simulation: Replay) -> Symmetry:
     """The symmetry that the task declares; ``ConfigError`` where it declares none or names what it does not observe."""
     task = simulation.task
     if task.symmetry is None:
-        tasks = [name for name in options("task") if load_target(load_option("task", name)["_target_"]).symmetry]
+        tasks = [name for name in own_tasks() if load_target(load_option("task", name)["_target_"]).symmetry]
         raise ConfigError(
             f"The task '{task.name}' declares no symmetry, so that its demonstrations cannot be carried over to other "
             f"starts; tasks that do: {', '.join(tasks) or 'none'}."
@@ -203,7 +205,16 @@ def _replay(
     """A replay that offers exactly the features of the dataset."""
     images = [feature for feature in contract.observations if feature.kind == "image"]
     size = images[0].shape[:2] if images else (84, 84)
-    plain = make_simulation(task, robot, contract.chunk.control_period_s, [image.source for image in images], size)
+    clouds = [feature for feature in contract.observations if feature.kind == "point_cloud"]
+    plain = make_simulation(
+        task,
+        robot,
+        contract.chunk.control_period_s,
+        [image.source for image in images],
+        size,
+        point_clouds=[cloud.source for cloud in clouds],
+        num_points=clouds[0].shape[0] if clouds else 1,
+    )
     differing = [text.replace("policy", "dataset") for text in contract.mismatches(plain.contract)]
     recorded = {feature.name for feature in contract.observations}
     lacking = [feature.name for feature in plain.contract.observations if feature.name not in recorded]

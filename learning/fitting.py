@@ -10,7 +10,7 @@ from praxon.policies.base import Policy
 
 BLOCK = 4096
 MAX_WINDOWS = 50_000
-"""Windows from which the statistics of relative actions are taken, evenly spaced over the data."""
+"""Windows from which the statistics of represented actions are taken, evenly spaced over the data."""
 
 
 def fit_normalizer(policy: Policy, statistics: Statistics, windows: Windows | JoinedWindows) -> None:
@@ -18,14 +18,17 @@ def fit_normalizer(policy: Policy, statistics: Statistics, windows: Windows | Jo
 
     Args:
         statistics: of the dataset's features.
-        windows: of the dataset; relative actions have statistics over all chunk starts and rows, which are not those of
-            the stored absolute ones.
+        windows: of the dataset; actions that the policy represents in another way than they are stored have statistics
+            over all chunk starts, for each row of the chunk where rows differ.
     """
-    if policy.actions.row_shape:
+    action = policy.contract.action.name
+    if not policy.actions.stored:
         indices = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MAX_WINDOWS)).astype(np.int64))
         parts = []
         for block in np.split(indices, range(BLOCK, len(indices), BLOCK)):
             batch = {k: torch.from_numpy(v) for k, v in windows.batch(block, pictures=False).items()}
             parts.append(policy.actions.encode(batch["action"], batch).numpy())
-        statistics = {**statistics, policy.contract.action.name: feature_statistics(np.concatenate(parts))}
+        if not policy.actions.row_shape:
+            parts = [part.reshape(-1, policy.actions.size) for part in parts]
+        statistics = {**statistics, action: feature_statistics(np.concatenate(parts))}
     policy.normalizer.fit(statistics)

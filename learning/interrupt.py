@@ -1,4 +1,4 @@
-"""Ctrl-C during training: finish the step, save, then stop."""
+"""Ctrl-C during training, or a cluster that wants its machine back: finish the step, save, then stop."""
 
 import signal
 import threading
@@ -6,28 +6,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt:
-    """Whether the user has asked to stop."""
+    """Whether someone has asked to stop."""
 
     requested = False
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Interrupt]:
-    """Turn the first SIGINT into a flag; a second one interrupts at once. Outside the main thread nothing changes."""
+def deferred_interrupt(patient: bool = False) -> Iterator[Interrupt]:
+    """Turn the first SIGINT or SIGTERM into a flag; a second one interrupts at once.
+
+    Outside the main thread nothing changes.
+
+    Args:
+        patient: let no second one interrupt. Under a launcher the terminal sends one, and the launcher sends others; it
+            also ends what does not stop in time.
+    """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if interrupt.requested:
+        if interrupt.requested and not patient:
             raise KeyboardInterrupt
         interrupt.requested = True
 
-    previous = signal.signal(signal.SIGINT, handle)
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

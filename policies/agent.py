@@ -170,7 +170,8 @@ class ChunkAgent:
         self.refused_chunks = 0  # chunks with a component that was not finite, since construction
         self._seed, self._episode = seed, 0
         self._history = ObservationHistory(self.contract.chunk.num_obs_steps)
-        self._executor = ChunkExecutor(self.contract.chunk, blend_steps)
+        quaternion = slice(3, 7) if self.contract.action.kind == "pose" else None
+        self._executor = ChunkExecutor(self.contract.chunk, blend_steps, quaternion)
         self._generator = torch.Generator(policy.device)
         self.reset()
 

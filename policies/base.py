@@ -26,11 +26,16 @@ class Needs:
 
     Args:
         extras: columns of the dataset beyond the contract, which come with the actions, such as ``phase``.
-        future: steps to the later observation window that comes as ``future.<name>``; none where ``None``.
+        future: steps to the later observation window that comes as ``future.<name>``, or to several of them, as
+            ``Windows`` gives them; none where ``None``.
+        lead: rows of the chunk before the newest observation; ``action`` is then (B, lead + horizon, A).
+        hint: how a dataset comes by the extras, or how to do without; ends the sentence that refuses one without them.
     """
 
     extras: tuple[str, ...] = ()
-    future: int | None = None
+    future: int | tuple[int, ...] | None = None
+    lead: int = 0
+    hint: str = ""
 
 
 class Policy(nn.Module, ABC):
@@ -41,32 +46,32 @@ class Policy(nn.Module, ABC):
 
     Args:
         contract: features, chunk and control period.
-        normalization: mode of the normaliser.
+        normalization: mode of the normaliser, or one for each group, see ``Normalizer``.
         spread_floor: smallest spread the normaliser divides by, in the feature's unit.
-        actions: ``absolute`` or ``relative``, see ``ActionRepresentation``.
+        actions: ``auto``, ``absolute``, ``relative`` or ``delta``, see ``ActionRepresentation``. Its ``size`` is N, the
+            number of components that the network sees; the contract's action has A.
     """
 
     def __init__(
         self,
         contract: PolicyContract,
-        normalization: str = "mean_std",
+        normalization: str | Mapping[str, str] = "mean_std",
         spread_floor: float = 1e-2,
         actions: str = "absolute",
     ) -> None:
         super().__init__()
         self.contract = contract
         self.actions = ActionRepresentation(contract, actions)
-        rows = contract.chunk.horizon if self.actions.row_shape else None
-        self.normalizer = Normalizer(contract, normalization, spread_floor, rows)
+        self.normalizer = Normalizer(contract, normalization, spread_floor, self.actions)
 
     def encode_actions(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The batch's actions in network units, (B, horizon, A)."""
+        """The batch's actions in network units, (B, horizon, N)."""
         name = self.contract.action.name
         return self.normalizer.normalize(name, self.actions.encode(batch[name], batch))
 
-    def decode_actions(self, action_BTA: Tensor, window: Mapping[str, Tensor]) -> Tensor:
+    def decode_actions(self, action_BTN: Tensor, window: Mapping[str, Tensor]) -> Tensor:
         """Network units -> physical absolute actions, (B, horizon, A): the inverse of ``encode_actions``."""
-        return self.actions.decode(self.normalizer.denormalize(self.contract.action.name, action_BTA), window)
+        return self.actions.decode(self.normalizer.denormalize(self.contract.action.name, action_BTN), window)
 
     @abstractmethod
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
@@ -76,6 +81,11 @@ class Policy(nn.Module, ABC):
             batch: as above.
             generator: the only source of randomness, on the policy's device.
         """
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether a chunk is the same whatever the noise."""
+        return False
 
     def needs(self) -> Needs:
         """What ``loss`` reads of a batch besides the features of the contract."""
@@ -89,8 +99,8 @@ class Policy(nn.Module, ABC):
         """Observation window and noise, as ``noise`` draws it -> action chunk (B, horizon, A) in physical units."""
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Unit normal noise (batch_size, horizon, A) on the generator's device."""
-        shape = (batch_size, self.contract.chunk.horizon, self.contract.action.size)
+        """Unit normal noise (batch_size, horizon, N) on the generator's device."""
+        shape = (batch_size, self.contract.chunk.horizon, self.actions.size)
         return torch.randn(shape, generator=generator, device=generator.device)
 
     def engine_settings(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A policy from its config: the class it names, the contract with its chunk, its keyword arguments. Its parts likewise."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from praxon.contract import PolicyContract
@@ -8,21 +9,45 @@ from praxon.errors import ConfigError
 from praxon.policies.base import Policy
 from praxon.targets import load_target
 
+CONTRACT_KEYS = ("chunk", "observations", "goals", "condition_on_task")
+"""Entries of a policy's config that decide its contract; all others are arguments of its class."""
 
-def build_policy(config: Mapping[str, Any], contract: PolicyContract) -> Policy:
+
+def build_policy(config: Mapping[str, Any], contract: PolicyContract, tasks: Sequence[str] = ()) -> Policy:
     """Build the policy of ``config`` for the data or robot of ``contract``.
 
     Args:
-        config: ``_target_`` names a subclass of ``Policy``, ``chunk`` changes fields of the contract's chunk, the rest
-            are the class's keyword arguments.
+        config: ``_target_`` names a subclass of ``Policy``; ``chunk`` changes fields of the contract's chunk;
+            ``observations`` lists what it sees, everything where it is None; ``goals`` lists observations of the contract
+            whose value to be reached it is told, as ``goal.<observation>``; ``condition_on_task`` tells it which task is
+            asked for. The rest are the class's keyword arguments.
+        tasks: instructions of the data, for ``condition_on_task``.
 
     Raises:
-        ConfigError: the class is no policy, or does not take an argument.
-        ContractError: the chunk is impossible.
+        ConfigError: the class is no policy, or does not take an argument; there are no tasks to be conditioned on.
+        ContractError: the chunk is impossible, or an observation is not there.
     """
-    arguments = {key: value for key, value in config.items() if key != "chunk"}
-    policy: Policy = build_part(arguments, Policy, contract.with_chunk(**config.get("chunk", {})))
+    return build_policy_for(config, policy_contract(config, contract, tasks))
+
+
+def build_policy_for(config: Mapping[str, Any], contract: PolicyContract) -> Policy:
+    """Build the policy of ``config`` under a contract that is its own already, as in a bundle."""
+    arguments = {key: value for key, value in config.items() if key not in CONTRACT_KEYS}
+    policy: Policy = build_part(arguments, Policy, contract)
     return policy
+
+
+def policy_contract(config: Mapping[str, Any], contract: PolicyContract, tasks: Sequence[str] = ()) -> PolicyContract:
+    """What the policy of ``config`` sees and commands, of what ``contract`` offers; see ``build_policy``."""
+    goals = contract.with_goals(list(config.get("goals") or ())).observations[len(contract.observations) :]
+    observations = config.get("observations")
+    chosen = contract if observations is None else contract.with_observations(list(observations))
+    chosen = replace(chosen, observations=(*chosen.observations, *goals))
+    if config.get("condition_on_task"):
+        if not tasks:
+            raise ConfigError("A policy can be conditioned on the task only where the data say which tasks there are.")
+        chosen = chosen.with_tasks(tasks)
+    return chosen.with_chunk(**config.get("chunk", {}))
 
 
 def build_part(config: Mapping[str, Any], parent: type, *arguments: Any, **more: Any) -> Any:

@@ -24,7 +24,7 @@ import yaml
 from praxon.contract import PolicyContract
 from praxon.errors import BundleError, ConfigError, ContractError
 from praxon.policies.base import Policy
-from praxon.policies.build import build_policy
+from praxon.policies.build import build_policy_for
 from praxon.policies.durable import write_directory
 
 FORMAT_VERSION = 1
@@ -167,8 +167,8 @@ def _policy(path: Path, config: Mapping[str, Any], contract: PolicyContract) -> 
     if not isinstance(described, dict) or not isinstance(described.get("_target_"), str):
         raise BundleError(f"The config.yaml of bundle '{path}' names no policy class under policy._target_.")
     try:
-        # The contract of the bundle already has the chunk the policy was trained with.
-        return build_policy({key: value for key, value in described.items() if key != "chunk"}, contract)
+        # The contract of the bundle is the policy's own: chunk, observations and goals are in it.
+        return build_policy_for(described, contract)
     except (ConfigError, ContractError, TypeError, ValueError) as error:
         raise BundleError(f"The policy of bundle '{path}' cannot be built: {error}") from error
 

@@ -9,6 +9,9 @@ With num_obs_steps 2, horizon 8, num_execute 4, at control tick k (one column pe
     in reserve                                  .     .     .     .     if that one is late, these rows bridge the gap
 
 A chunk computed from tick k that arrives at tick k+2 starts with its row 2: rows are found by time, not by counting.
+
+With temporal ensembling (ACT, arXiv 2304.13705, section IV-C) there is a chunk at every tick, and each tick's action is the
+mean of the rows that belong to it, weighted by exp(-m i) with i = 0 for the oldest chunk.
 """
 
 from collections import deque
@@ -83,17 +86,23 @@ class ChunkExecutor:
     Row i of a chunk belongs to its stamp + i control periods. Between rows actions are interpolated linearly in time;
     past the last row it is held. A new chunk fades in from the continuation of the one before it over ``blend_steps``
     ticks, so that the command stays continuous at the seam: with 2, the first tick takes a third of the new chunk, the
-    second two thirds, the third all of it.
+    second two thirds, the third all of it. With ``chunk.ensemble`` nothing fades: chunks that cover a tick are averaged.
 
     Args:
         chunk: horizon, executed rows and control period.
         blend_steps: ticks of the cross-fade; 0 jumps.
+        quaternion: the components of a row that are one. q and -q are the same rotation and half-way between them there is
+            none, so that signs are chosen anew: each row's as the row's before, the first row's as the live chunk's there.
+            What comes out is then near a rotation, but not of unit length.
     """
 
-    def __init__(self, chunk: Chunk, blend_steps: int = 2) -> None:
+    def __init__(self, chunk: Chunk, blend_steps: int = 2, quaternion: slice | None = None) -> None:
         self._horizon, self._num_execute = chunk.horizon, chunk.num_execute
         self._period_ns = round(chunk.control_period_s * 1e9)
         self._blend_steps = blend_steps
+        self._quaternion = quaternion
+        self._ensemble = chunk.ensemble
+        self._averaged: list[_Track] = []  # oldest first; with an ensemble
         self._live: _Track | None = None
 
     def add(self, chunk_HA: np.ndarray, stamp_ns: int) -> None:
@@ -108,19 +117,29 @@ class ChunkExecutor:
         """
         if chunk_HA.ndim != 2 or len(chunk_HA) != self._horizon:
             raise ContractError(f"A chunk has shape {chunk_HA.shape}; ({self._horizon}, action size) is executed here.")
+        chunk_HA = np.array(chunk_HA, dtype=np.float64)
         before = self._live
+        if self._quaternion is not None:
+            reference = chunk_HA[0] if before is None else self._interpolated(before, stamp_ns)
+            _align_signs(chunk_HA[:, self._quaternion], reference[self._quaternion])
         if before is not None:
             if stamp_ns < before.stamp_ns:
                 raise ContractError(f"A chunk of {stamp_ns} ns follows one of {before.stamp_ns} ns; reset in between.")
             if before.blend_from_ns is None:  # replaced before it was ever used
                 before = before.before
-        self._live = _Track(np.array(chunk_HA, dtype=np.float64), stamp_ns, before)
+        self._live = _Track(chunk_HA, stamp_ns, before)
+        if self._ensemble is not None:
+            self._live.before = None
+            self._averaged = [track for track in self._averaged if track.stamp_ns < stamp_ns] + [self._live]
 
     def actions(self, stamp_ns: int, count: int = 1) -> np.ndarray | None:
         """Actions (count, A) of ``stamp_ns`` and the following ticks, or ``None`` while there is no chunk."""
         live = self._live
         if live is None:
             return None
+        self._averaged = [
+            track for track in self._averaged if self._ticks_since(track.stamp_ns, stamp_ns) < self._horizon
+        ]
         for track in _chain(live):
             if track.blend_from_ns is None:
                 track.blend_from_ns = stamp_ns
@@ -137,14 +156,17 @@ class ChunkExecutor:
         return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._horizon
 
     def reset(self) -> None:
-        """Forget the live chunk."""
+        """Forget all chunks."""
         self._live = None
+        self._averaged = []
 
     def _ticks_since(self, start_ns: int, stamp_ns: int) -> int:
         # To the nearest tick: real clocks jitter around the grid.
         return (stamp_ns - start_ns + self._period_ns // 2) // self._period_ns
 
     def _action(self, track: _Track, at_ns: int) -> np.ndarray:
+        if self._ensemble is not None:
+            return self._mean(track, at_ns, self._ensemble)
         action = self._interpolated(track, at_ns)
         if track.before is None or track.blend_from_ns is None:
             return action
@@ -155,6 +177,14 @@ class ChunkExecutor:
         continuation = self._action(track.before, at_ns)
         return continuation + weight * (action - continuation)
 
+    def _mean(self, live: _Track, at_ns: int, decay: float) -> np.ndarray:
+        covering = [
+            track for track in self._averaged if 0 <= self._ticks_since(track.stamp_ns, at_ns) < self._horizon
+        ] or [live]
+        exponent = -decay * np.arange(len(covering))
+        weight = np.exp(exponent - exponent.max())
+        return weight @ np.stack([self._interpolated(track, at_ns) for track in covering]) / weight.sum()
+
     def _interpolated(self, track: _Track, at_ns: int) -> np.ndarray:
         row, rest_ns = divmod(at_ns - track.stamp_ns, self._period_ns)
         if row < 0:
@@ -163,6 +193,13 @@ class ChunkExecutor:
             return track.chunk_HA[-1]
         here, there = track.chunk_HA[row], track.chunk_HA[row + 1]
         return here + (rest_ns / self._period_ns) * (there - here)
+
+
+def _align_signs(quaternion_H4: np.ndarray, reference_4: np.ndarray) -> None:
+    """Flip rows in place so that none points away from the one before, the first not from ``reference_4``."""
+    before_H4 = np.concatenate([reference_4[None], quaternion_H4[:-1]])
+    turns_H = np.where((before_H4 * quaternion_H4).sum(axis=1) < 0, -1.0, 1.0)
+    quaternion_H4 *= np.cumprod(turns_H)[:, None]
 
 
 def _chain(track: _Track | None) -> Iterator[_Track]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from praxon.contract import PolicyContract
 from praxon.errors import ConfigError, nearest
-from praxon.policies.base import Policy
+from praxon.policies.base import Needs, Policy
 from praxon.policies.build import build_part
 from praxon.policies.denoising.engine import DenoisingEngine
 from praxon.policies.denoising.samplers import Sampler
@@ -38,6 +38,8 @@ class GenerativePolicy(Policy):
             flow models do at low temperature (Kingma and Dhariwal, Glow, arXiv 1807.03039, section 6). Training uses 1.
         mask_padding: leave rows past an episode's end out of the loss. Off by default: they repeat the last action,
             and teach the policy to hold it.
+        lead: rows of the chunk before the newest observation, which are generated and thrown away: Diffusion Policy's
+            chunks begin at the oldest observation (arXiv 2303.04137, section II-C).
         normalization, spread_floor, actions: see ``Policy``.
     """
 
@@ -54,23 +56,33 @@ class GenerativePolicy(Policy):
         engine: Mapping[str, Any],
         noise_scale: float = 1.0,
         mask_padding: bool = False,
-        normalization: str = "mean_std",
+        normalization: str | Mapping[str, str] = "mean_std",
         spread_floor: float = 1e-2,
         actions: str = "absolute",
+        lead: int = 0,
     ) -> None:
         super().__init__(contract, normalization, spread_floor, actions)
+        if lead < 0 or (lead and self.actions.kind != "absolute"):
+            raise ConfigError(
+                f"lead is {lead} with {self.actions.kind} actions; it is at least 0, and rows before the newest observation "
+                "need absolute ones."
+            )
+        self.lead = lead
         self.mask_padding, self.noise_scale = mask_padding, noise_scale
         self.engine = DenoisingEngine(self.make_sampler(**engine))
-        self.encoder = build_part(encoder, Encoder, contract)
-        self.network = build_part(
-            network,
-            Denoiser,
-            contract.action.size,
-            contract.chunk.horizon,
-            self.encoder.num_tokens,
-            self.encoder.width,
-            **({"spans": True} if spans else {}),
-        )
+        self.encoder = self.make_encoder(encoder)
+        self.network = self.make_network(network, **({"spans": True} if spans else {}))
+
+    def make_encoder(self, config: Mapping[str, Any]) -> Encoder:
+        """The encoder of this config; called once, while the policy is built. A subclass may build it from others."""
+        encoder: Encoder = build_part(config, Encoder, self.contract)
+        return encoder
+
+    def make_network(self, config: Mapping[str, Any], **options: Any) -> Denoiser:
+        """The network of this config, for ``self.encoder``'s tokens; likewise."""
+        sizes = (self.actions.size, self.lead + self.contract.chunk.horizon, self.encoder.num_tokens, self.encoder.width)
+        network: Denoiser = build_part(config, Denoiser, *sizes, **options)
+        return network
 
     @abstractmethod
     def make_sampler(self, **settings: Any) -> Sampler:
@@ -89,7 +101,7 @@ class GenerativePolicy(Policy):
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """See ``Policy.loss``; in network units."""
         action_BTA = self.encode_actions(batch)
-        error_BT = self.error(action_BTA, self.encoder(batch, self.normalizer), generator).float().mean(dim=-1)
+        error_BT = self.error(action_BTA, self.encoder(batch, self.normalizer, generator), generator).float().mean(dim=-1)
         if not self.mask_padding:
             return error_BT.mean(dim=-1)
         valid_BT = (~batch["action_is_pad"]).to(error_BT.dtype)
@@ -98,14 +110,21 @@ class GenerativePolicy(Policy):
     def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """See ``Policy.sample``."""
         tokens_BSD = self.encoder(window, self.normalizer)
-        return self.decode_actions(self.engine.sample(self.network, tokens_BSD, self.noise_scale * noise), window)
+        chunk_BTA = self.engine.sample(self.network, tokens_BSD, self.noise_scale * noise)
+        return self.decode_actions(chunk_BTA[:, self.lead :], window)
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Unit normal noise (B, horizon, A); (B, draws, horizon, A) for samplers whose steps add noise of their own."""
-        draws = self.engine.sampler.num_noises
-        if draws == 1:
-            return super().noise(batch_size, generator)
-        return torch.stack([super(GenerativePolicy, self).noise(batch_size, generator) for _ in range(draws)], dim=1)
+        """Unit normal noise (B, lead + horizon, N); (B, draws, ., N) for samplers whose steps add noise of their own."""
+        shape = (batch_size, self.lead + self.contract.chunk.horizon, self.actions.size)
+        draws = [
+            torch.randn(shape, generator=generator, device=generator.device)
+            for _ in range(self.engine.sampler.num_noises)
+        ]
+        return draws[0] if len(draws) == 1 else torch.stack(draws, dim=1)
+
+    def needs(self) -> Needs:
+        """The actions before the newest observation, where chunks begin with them."""
+        return Needs(lead=self.lead)
 
     def engine_settings(self) -> dict[str, Any]:
         """The sampler's settings and the noise scale."""

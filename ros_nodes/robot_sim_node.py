@@ -36,6 +36,7 @@ from praxon.ros_nodes.lifecycle import ManagedNode, run_node
 from praxon.ros_nodes.live_simulation import SLICE_NS, Episode, LiveSimulation
 from praxon.ros_nodes.streams import Stream, stream
 from praxon.sim.factory import make_simulation
+from praxon.sim.registration import own_tasks
 from praxon.targets import load_option, options
 
 SLICES_PER_S = round(1e9 / SLICE_NS)
@@ -50,7 +51,7 @@ class RobotSimNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("robot_sim")
         declare = self.declared.declare
-        declare("task", "pick_place", "name of the task's config", choices=options("task"))
+        declare("task", "pick_place", "name of the task's config", choices=own_tasks())
         declare("robot", "panda", "name of the robot's config", choices=options("robot"))
         declare("model", "own", "the robot's model", choices=SOURCES)
         declare("seed", 0, "of the episode that ~/reset begins", 0, 2**31 - 1)
@@ -78,7 +79,7 @@ class RobotSimNode(ManagedNode):
         config = {**load_option("robot", robot), "model": self.declared.text("model", SOURCES)}
         size = (self.declared.integer("image_height"), self.declared.integer("image_width"))
         cameras = self.declared.texts("cameras")
-        task = self.declared.text("task", options("task"))
+        task = self.declared.text("task", own_tasks())
         simulation = make_simulation(task, config, cameras=cameras, image_size=size)
         live = self._live = LiveSimulation(simulation, self.declared.integer("seed"), time.time_ns())
         spec = simulation.scene.robot

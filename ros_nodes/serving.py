@@ -68,8 +68,8 @@ def robot_contract(spec: RobotSpec, wanted: PolicyContract) -> PolicyContract:
 
     if wanted.action.kind != "joint_position":
         raise ContractError(
-            f"The policy commands '{wanted.action.kind}'; robot '{spec.name}' takes joint_position of "
-            f"{', '.join(spec.joint_names)}."
+            f"The policy commands '{wanted.action.kind}'; over ROS robot '{spec.name}' takes joint_position of "
+            f"{', '.join(spec.joint_names)}. praxon eval runs policies that command poses."
         )
     return replace(
         wanted, robot=spec.name, observations=tuple(map(offered, wanted.observations)), action=offered(wanted.action)

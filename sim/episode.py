@@ -1,47 +1,24 @@
-"""One episode: reset a task from a seed, run the control loop to success or time-out, say how it went."""
+"""A task on a robot as a world: reset from a seed, run the control loop, judge."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
 
-from praxon.contract import PolicyContract
+from praxon.contract import Observation, PolicyContract
 from praxon.robots.base import Agent
+from praxon.robots.cartesian import CartesianAgent, ToolPoses
+from praxon.robots.hold import HoldAgent
 from praxon.robots.loop import ControlLoop, Tick
 from praxon.robots.safety import SafetyFilter
+from praxon.sim.rendering import Camera, rendering_problem
 from praxon.sim.scene import Scene
 from praxon.sim.sim_robot import SimRobot
 from praxon.sim.task import Task
+from praxon.sim.world import Judgement, World
 
 
-@dataclass(frozen=True)
-class EpisodeResult:
-    """How an episode went.
-
-    Args:
-        seed: that fixed its start.
-        success: whether the task was solved before the time limit.
-        steps: control steps taken.
-        seconds: simulated time [s].
-        mean_reward: shaped reward averaged over steps.
-        clamped: fraction of steps on which the safety filter changed the action.
-        metrics: largest or smallest task figures seen, by name ``max_*`` and ``min_*``.
-        wall_s: time it took [s].
-    """
-
-    seed: int
-    success: bool
-    steps: int
-    seconds: float
-    mean_reward: float
-    clamped: float
-    metrics: dict[str, float] = field(default_factory=dict)
-    wall_s: float = 0.0
-
-
-class Simulation:
+class Simulation(World):
     """A task on a robot, ready to run episodes: scene, robot, safety filter.
 
     Args:
@@ -54,8 +31,12 @@ class Simulation:
         self.task = task
         self.scene = scene
         self.contract = contract
+        self.instruction = task.instruction
+        self.step_limit = round(task.time_limit_s / contract.chunk.control_period_s)
         self.robot = SimRobot(scene, contract)
         self.safety = SafetyFilter(scene.robot, contract.chunk.control_period_s, contract.max_observation_age_s)
+        self._poses = ToolPoses(scene.robot) if contract.action.kind == "pose" else None
+        self._cartesian: CartesianAgent | None = None
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin the episode of this seed; returns the joint positions (num_joints,) at which the robot stands."""
@@ -66,49 +47,59 @@ class Simulation:
         self.task.place(self.scene, rng)
         mujoco.mj_forward(self.scene.model, self.scene.data)
         self.robot.reset(start)
+        self.robot.aim(self.task.goal(self.scene), self.instruction)
         return start
 
-    def run(
-        self,
-        agent: Agent,
-        seed: int,
-        subscribers: Sequence[Callable[[Tick], None]] = (),
-        linger_s: float = 0.0,
-    ) -> EpisodeResult:
-        """Run one episode.
+    def expert(self) -> Agent:
+        """The task's scripted expert at the contract's control period."""
+        return self.task.expert(self.scene, self.contract.chunk.control_period_s)
 
-        Args:
-            agent: who acts; reset with the same seed.
-            seed: of start and agent.
-            subscribers: see every tick.
-            linger_s: how long to go on after success [s], so that recorded demonstrations show how to stay.
-        """
-        began = time.perf_counter()
+    def idle(self) -> Agent:
+        """Holds the joints where they are at the start."""
+        return HoldAgent()
+
+    def performer(self, agent: Agent) -> Agent:
+        """Inverse kinematics between the agent and the robot where the contract's action is the tool's pose."""
+        return agent if self._poses is None else CartesianAgent(agent, self.scene.robot, self.contract)
+
+    def demonstrated(self, action: np.ndarray) -> np.ndarray:
+        """Joint targets as they are, or where they send the tool."""
+        return (action if self._poses is None else self._poses.action(action)).astype(np.float32)
+
+    def push_heights(self, joint_rad: float, box_share: float) -> np.ndarray:
+        """``joint_rad`` for joints in radians, nothing for grippers."""
+        return np.array([joint_rad if joint.unit == "rad" else 0.0 for joint in self.scene.robot.joints])
+
+    def first_observation(self, seed: int) -> Observation:
+        """Begin the episode of this seed; returns what is seen at its start."""
+        self.reset(seed)
+        return self.robot.observe()
+
+    def view(self, height: int, width: int) -> Camera:
+        """The task's first camera."""
+        return Camera(self.scene, self.task.cameras[0], height, width)
+
+    def filming_problem(self) -> str | None:
+        """What keeps MuJoCo from rendering here."""
+        return rendering_problem()
+
+    def _start(self, agent: Agent, seed: int, subscribers: Sequence[Callable[[Tick], None]]) -> Callable[[], Tick]:
         start = self.reset(seed)
+        self._cartesian = agent if isinstance(agent, CartesianAgent) else None
         loop = ControlLoop(self.robot, agent, self.safety, subscribers)
         loop.reset(start, seed)
-        period_s = self.contract.chunk.control_period_s
-        limit = round(self.task.time_limit_s / period_s)
-        steps, clamped, rewards, success, left = 0, 0, 0.0, False, 0
-        extremes: dict[str, float] = {}
-        while steps < limit:
-            tick = loop.tick()
-            steps += 1
-            clamped += bool(tick.command.report.causes)
-            rewards += self.task.reward(self.scene)
-            for name, value in self.task.metrics(self.scene).items():
-                extremes[f"max_{name}"] = max(value, extremes.get(f"max_{name}", value))
-                extremes[f"min_{name}"] = min(value, extremes.get(f"min_{name}", value))
-            if not success and self.task.success(self.scene):
-                success, left = True, round(linger_s / period_s)
-                limit = min(limit, steps + left) if left else steps
-        return EpisodeResult(
-            seed,
-            success,
-            steps,
-            steps * period_s,
-            rewards / max(steps, 1),
-            clamped / max(steps, 1),
-            extremes,
-            time.perf_counter() - began,
-        )
+        return loop.tick
+
+    def _judge(self) -> Judgement:
+        return Judgement(self.task.reward(self.scene), self.task.success(self.scene), self.task.metrics(self.scene))
+
+    def _totals(self) -> dict[str, float]:
+        """How well tool poses were reached by inverse kinematics, where those are commanded."""
+        if self._cartesian is None:
+            return {}
+        reached = self._cartesian.unreached
+        return {
+            "ik_missed": reached.missed / max(reached.poses, 1),
+            "ik_worst_m": reached.worst_m,
+            "ik_worst_rad": reached.worst_rad,
+        }

@@ -12,7 +12,7 @@ import mink
 import numpy as np
 
 from praxon.contract import Observation
-from praxon.errors import RobotError
+from praxon.robots.kinematics import ToolKinematics
 from praxon.robots.spec import RobotSpec
 
 
@@ -25,12 +25,14 @@ class ToolTarget:
         yaw: rotation of the fingers about the vertical [rad]; 0 opens them along the base's y axis.
         gripper: target of the gripper joint [m].
         speed: largest speed of the tool [m/s].
+        phase: of the task that this target belongs to, one of the expert's ``phases``; empty for experts without any.
     """
 
     position: np.ndarray
     yaw: float
     gripper: float
     speed: float = 0.35
+    phase: str = ""
 
 
 class ToolControl:
@@ -49,18 +51,11 @@ class ToolControl:
         self.robot = robot
         lag_s = max(joint.damping / joint.stiffness for joint in robot.joints)
         self.lead_s = period_s + lag_s if lead_s is None else lead_s
-        model = robot.build("own").compile()
-        self._configuration = mink.Configuration(model)
-        self._arm = np.array([model.joint(joint.name).qposadr[0] for joint in robot.joints])
-        self._tool = mink.FrameTask(robot.tool_site, "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-4)
-        self._posture = mink.PostureTask(model, cost=1e-2)
-        self._posture.set_target(self._full(np.array(robot.home)))
-        self._limits = [mink.ConfigurationLimit(model)]
+        self._kinematics = ToolKinematics(robot)
 
     def tool_pose(self, positions: np.ndarray) -> tuple[np.ndarray, float]:
         """Position [m] and yaw [rad] of the tool at joint positions (num_joints,)."""
-        self._configuration.update(self._full(positions))
-        pose = self._configuration.get_transform_frame_to_world(self.robot.tool_site, "site")
+        pose = self._kinematics.tool(positions)
         rotation = pose.rotation().as_matrix()
         return pose.translation(), float(np.arctan2(rotation[1, 0], rotation[0, 0]))
 
@@ -74,34 +69,30 @@ class ToolControl:
         position = here + way * (reach / max(distance, 1e-9))
         turn = _wrap(target.yaw - yaw)
         turn = float(np.clip(turn, -self.ANGULAR_SPEED * self.lead_s, self.ANGULAR_SPEED * self.lead_s))
-        self._tool.set_target(mink.SE3.from_rotation_and_translation(_downward(yaw + turn), position))
-        try:
-            velocity = mink.solve_ik(
-                self._configuration, [self._tool, self._posture], 1.0, "daqp", 1e-6, limits=self._limits
-            )
-        except mink.NoSolutionFound as error:
-            raise RobotError(f"No joint motion brings the tool toward {target.position}: {error}.") from error
-        joints = self._configuration.integrate(velocity, 1.0)[self._arm]
+        joints = self._kinematics.step(mink.SE3.from_rotation_and_translation(_downward(yaw + turn), position))
         if self.robot.gripper is not None:
             joints[self.robot.index(self.robot.gripper)] = target.gripper
         return joints
 
-    def _full(self, positions: np.ndarray) -> np.ndarray:
-        """The model's qpos with mimicking joints beside the ones they follow."""
-        full = np.zeros(self._configuration.model.nq)
-        full[self._arm] = positions
-        for joint, position in zip(self.robot.joints, positions, strict=True):
-            for name in joint.mimics:
-                full[self._configuration.model.joint(name).qposadr[0]] = position
-        return full
-
 
 class ScriptedExpert(ABC):
-    """An agent that turns each observation into a ``ToolTarget``; subclasses hold the task's plan in ``target``."""
+    """An agent that turns each observation into a ``ToolTarget``; subclasses hold the task's plan in ``target``.
+
+    Attributes:
+        phases: names of the phases of the task, in their usual order; empty for experts that tell none.
+    """
+
+    phases: tuple[str, ...] = ()
 
     def __init__(self, robot: RobotSpec, period_s: float) -> None:
         self.robot = robot
         self.period_s = period_s
+        self._phase = 0
+
+    @property
+    def phase(self) -> int:
+        """Index into ``phases`` of the last tick."""
+        return self._phase
 
     @cached_property
     def control(self) -> ToolControl:
@@ -115,7 +106,10 @@ class ScriptedExpert(ABC):
         """(1, num_joints) joint targets for this tick."""
         positions = observation.features["observation.state"].astype(np.float64)
         tool, yaw = self.control.tool_pose(positions)
-        return self.control.toward(positions, self.target(observation, tool, yaw))[None]
+        target = self.target(observation, tool, yaw)
+        if self.phases:
+            self._phase = self.phases.index(target.phase)
+        return self.control.toward(positions, target)[None]
 
     @abstractmethod
     def target(self, observation: Observation, tool: np.ndarray, yaw: float) -> ToolTarget:

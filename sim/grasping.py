@@ -43,14 +43,14 @@ class GraspExpert(ScriptedExpert):
         )
 
     def grasp(self, observation: Observation, tool: np.ndarray, yaw: float) -> ToolTarget:
-        """The next tool pose on the way to holding the cube: down a funnel above it, then close."""
+        """The next tool pose on the way to holding the cube: down a funnel above it ("approach"), then close ("grasp")."""
         pose = self.cube_pose(observation)
         cube, grasp_yaw = pose[:3], square_grasp_yaw(pose)
         aside = dist(tool[:2], cube[:2]) + self.TURN_M_RAD * abs(yaw - grasp_yaw)
         if aside <= self.ALIGNED_M and tool[2] <= cube[2] + 0.008:
-            return ToolTarget(cube, grasp_yaw, CLOSED_M, speed=0.1)
+            return ToolTarget(cube, grasp_yaw, CLOSED_M, speed=0.1, phase="grasp")
         above = funnel(aside - self.ALIGNED_M / 2, self.HOVER_M)
-        return ToolTarget(cube + [0, 0, above], grasp_yaw, OPEN_M, speed=0.45)
+        return ToolTarget(cube + [0, 0, above], grasp_yaw, OPEN_M, speed=0.45, phase="approach")
 
 
 def funnel(aside: float, rim: float, slope: float = 3.0) -> float:

@@ -4,13 +4,14 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 Worker = Callable[[int], Result]
 
-_worker: Worker[Any] | None = None
+_worker_here: Callable[[], Worker[Any]] | None = None
 
 
 def run_seeds(make_worker: Callable[[], Worker[Result]], seeds: Sequence[int], workers: int) -> Iterator[Result]:
@@ -21,6 +22,7 @@ def run_seeds(make_worker: Callable[[], Worker[Result]], seeds: Sequence[int], w
         seeds: one per episode; a result may depend on its seed and on nothing else.
         workers: processes; 1 stays in this one.
     """
+    workers = min(workers, len(seeds))
     if workers <= 1:
         worker = make_worker()
         for seed in seeds:
@@ -29,7 +31,7 @@ def run_seeds(make_worker: Callable[[], Worker[Result]], seeds: Sequence[int], w
     # spawn: a forked child would inherit OpenGL contexts and thread pools that do not survive a fork.
     context = multiprocessing.get_context("spawn")
     ahead = 2 * workers  # enough to keep everybody busy, few enough that finished episodes do not pile up here
-    with context.Pool(min(workers, len(seeds)), _start, (make_worker,)) as pool:
+    with context.Pool(workers, _start, (make_worker,)) as pool:
         waiting = iter(seeds)
         pending = deque(pool.apply_async(_call, (seed,)) for seed in islice(waiting, ahead))
         while pending:
@@ -38,11 +40,12 @@ def run_seeds(make_worker: Callable[[], Worker[Result]], seeds: Sequence[int], w
 
 
 def _start(make_worker: Callable[[], Worker[Any]]) -> None:
-    global _worker
+    global _worker_here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _worker = make_worker()
+    # Made at the first seed: what is raised there is answered, what is raised here makes the pool start over for ever.
+    _worker_here = cache(make_worker)
 
 
 def _call(seed: int) -> Any:
-    assert _worker is not None
-    return _worker(seed)
+    assert _worker_here is not None
+    return _worker_here()(seed)

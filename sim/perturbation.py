@@ -9,7 +9,6 @@ import numpy as np
 
 from praxon.contract import Observation
 from praxon.robots.base import Agent
-from praxon.robots.spec import RobotSpec
 
 
 class PerturbedAgent:
@@ -17,8 +16,8 @@ class PerturbedAgent:
 
     Args:
         expert: who demonstrates.
-        robot: whose revolute joints are pushed.
-        std_rad: standard deviation of a push's height on each joint [rad]; 0 leaves the expert alone.
+        heights: (A,) standard deviation of a push's height on each component of the action, in its unit, as
+            ``World.push_heights`` gives them; zeros leave the expert alone.
         period_s: control period [s].
         rate_hz: pushes per second on average while none is under way.
         duration_s: of a push; it rises and falls as a half sine [s].
@@ -27,16 +26,15 @@ class PerturbedAgent:
     def __init__(
         self,
         expert: Agent,
-        robot: RobotSpec,
-        std_rad: float,
+        heights: np.ndarray,
         period_s: float,
         rate_hz: float = 0.6,
         duration_s: float = 0.4,
     ) -> None:
         self.expert = expert
         self.intended: np.ndarray | None = None
-        """The expert's own action of the last tick, (num_joints,); this is the demonstration."""
-        self._std = np.array([std_rad if joint.unit == "rad" else 0.0 for joint in robot.joints])
+        """The expert's own action of the last tick, (A,); this is the demonstration."""
+        self._std = np.asarray(heights, np.float64)
         self._probability = rate_hz * period_s
         self._shape = np.sin(np.pi * (np.arange(max(1, round(duration_s / period_s))) + 0.5) * period_s / duration_s)
         self._height = np.zeros_like(self._std)

@@ -5,16 +5,17 @@ from typing import Protocol
 
 import numpy as np
 
+from praxon.contract import Feature
 from praxon.robots.base import Agent
 from praxon.robots.loop import Tick
-from praxon.sim.episode import EpisodeResult, Simulation
+from praxon.sim.world import EpisodeResult, World
 
 
 class Demonstrator(Agent, Protocol):
     """An agent that can say what it meant, which need not be what it did (``PerturbedAgent``)."""
 
     intended: np.ndarray | None
-    """The demonstrated action of the last tick, (num_joints,)."""
+    """The demonstrated action of the last tick, (A,)."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Demonstration:
     """One recorded episode.
 
     Args:
-        frames: every feature of the simulation's contract by name, (T, *shape).
+        frames: every feature of the world's contract by name, (T, *shape), and ``phase`` (T, 1) where it was asked for.
         stamps_ns: (T,) times of the observations [ns].
         result: how it went.
     """
@@ -32,16 +33,33 @@ class Demonstration:
     result: EpisodeResult
 
 
-def record_episode(simulation: Simulation, agent: Demonstrator, seed: int, linger_s: float = 0.0) -> Demonstration:
+PHASE = Feature("phase", "vector", (1,), dtype="int64")
+"""The column that says in which phase of the task the demonstrator is."""
+
+
+class Phased(Protocol):
+    """Who can say in which phase of its task it is."""
+
+    @property
+    def phase(self) -> int:
+        """Of the last tick."""
+
+
+def record_episode(
+    world: World, agent: Demonstrator, seed: int, linger_s: float = 0.0, phased: Phased | None = None
+) -> Demonstration:
     """Run one episode and keep every tick on which there was something to see and to do.
 
     Args:
-        simulation: where.
+        world: where.
         agent: who demonstrates.
         seed: of start and agent.
         linger_s: how long to go on after success [s].
+        phased: whose phase is recorded as ``PHASE``; none is where ``None``.
     """
-    frames: dict[str, list[np.ndarray]] = {feature.name: [] for feature in simulation.contract}
+    frames: dict[str, list[np.ndarray]] = {feature.name: [] for feature in world.contract}
+    if phased is not None:
+        frames[PHASE.name] = []
     stamps: list[int] = []
 
     def record(tick: Tick) -> None:
@@ -49,8 +67,10 @@ def record_episode(simulation: Simulation, agent: Demonstrator, seed: int, linge
             return
         for name, value in tick.observation.features.items():
             frames[name].append(value)
-        frames[simulation.contract.action.name].append(agent.intended.astype(np.float32))
+        frames[world.contract.action.name].append(world.demonstrated(agent.intended))
+        if phased is not None:
+            frames[PHASE.name].append(np.array([phased.phase], np.int64))
         stamps.append(tick.observation.stamp_ns)
 
-    result = simulation.run(agent, seed, [record], linger_s)
+    result = world.run(agent, seed, [record], linger_s)
     return Demonstration({name: np.stack(values) for name, values in frames.items()}, np.array(stamps), result)

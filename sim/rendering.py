@@ -3,12 +3,22 @@
 import os
 import weakref
 from functools import cache
+from typing import Protocol
 
 import mujoco
 import numpy as np
 
 from praxon.errors import RobotError
-from praxon.sim.scene import Scene
+
+
+class Viewed(Protocol):
+    """What can be seen: a compiled model, its state, its cameras by name."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+
+    def camera(self, name: str) -> int:
+        """Index of a camera."""
 
 
 class Camera:
@@ -20,7 +30,7 @@ class Camera:
         height, width: of the picture [pixels].
     """
 
-    def __init__(self, scene: Scene, name: str, height: int, width: int) -> None:
+    def __init__(self, scene: Viewed, name: str, height: int, width: int) -> None:
         self.scene = scene
         self.camera = scene.camera(name)
         self.height, self.width = height, width

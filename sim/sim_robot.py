@@ -1,15 +1,21 @@
 """SimRobot: a robot backed by MuJoCo, with the same interface as hardware; its clock is simulation time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import mujoco
 import numpy as np
 
-from praxon.contract import Feature, Observation, PolicyContract
+from praxon.contract import Feature, Observation, PolicyContract, task_value
 from praxon.errors import ContractError, RobotError
 from praxon.robots.base import SafeCommand
+from praxon.robots.cartesian import ToolPoses
+from praxon.sim.point_clouds import DepthCamera
 from praxon.sim.rendering import Camera
 from praxon.sim.scene import REFERENCE_STEP_S, Scene
+from praxon.sim.task import TOOL
+
+STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 _DIVERGENCE = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
@@ -30,8 +36,17 @@ class SimRobot:
         self.spec = scene.robot
         self.scene = scene
         self.contract = contract
-        self._cameras: list[Camera] = []
-        self._readers = {feature.name: self._reader(feature) for feature in contract.observations}
+        self._cameras: list[Camera | DepthCamera] = []
+        self._goals: dict[str, np.ndarray] = {}
+        self._readers = {
+            feature.name: partial(self._goals.__getitem__, feature.name)
+            if feature.is_goal or feature.kind == "task"
+            else self._reader(feature)
+            for feature in contract.observations
+        }
+        self._goal_readers = {
+            feature.name: self._reader(feature) for feature in contract.observations if feature.is_goal
+        }
         self._reference = np.array(scene.robot.home)
         self._target = self._reference
         step_s = scene.model.opt.timestep
@@ -42,6 +57,33 @@ class SimRobot:
         """Begin at rest with the servos' reference at ``positions`` (num_joints,)."""
         self._reference = np.array(positions)
         self._target = self._reference
+
+    def aim(self, goal: Mapping[str, np.ndarray], instruction: str) -> None:
+        """Fix what goals and the task are in this episode; the objects must lie at their start.
+
+        Goal pictures and clouds show the objects where they shall be and the robot where it starts.
+
+        Args:
+            goal: as ``Task.goal`` gives it.
+            instruction: the task in words.
+        """
+        scene = self.scene
+        for feature in self.contract.observations:
+            if feature.kind == "task":
+                self._goals[feature.name] = task_value(feature, instruction)
+        if not self._goal_readers:
+            return
+        before = np.empty(mujoco.mj_stateSize(scene.model, STATE))
+        mujoco.mj_getState(scene.model, scene.data, before, STATE)
+        for body, pose in goal.items():
+            if body != TOOL:
+                scene.place(body, pose[:3], pose[3:])
+        mujoco.mj_forward(scene.model, scene.data)
+        for name, read in self._goal_readers.items():
+            is_tool = self.contract.feature(name).source == self.spec.tool_site
+            self._goals[name] = _upright(goal[TOOL]).astype(np.float32) if is_tool else read()
+        mujoco.mj_setState(scene.model, scene.data, before, STATE)
+        mujoco.mj_forward(scene.model, scene.data)
 
     def close(self) -> None:
         """Free the OpenGL contexts of observed cameras."""
@@ -97,6 +139,10 @@ class SimRobot:
                 )
             address = np.array([scene.model.joint(name).qposadr[0] for name in feature.names])
             return lambda: scene.data.qpos[address].astype(np.float32)
+        if feature.kind == "pose" and feature.source == scene.robot.tool_site:
+            # As a robot's driver knows it: from the measured joints.
+            poses = ToolPoses(scene.robot)
+            return lambda: poses.pose(scene.positions()).astype(np.float32)
         if feature.kind == "pose":
             body = scene.body(feature.source)
             return lambda: scene.pose(body).astype(np.float32)
@@ -104,4 +150,13 @@ class SimRobot:
             camera = Camera(scene, feature.source, feature.shape[0], feature.shape[1])
             self._cameras.append(camera)
             return camera.render
+        if feature.kind == "point_cloud":
+            depth = DepthCamera(scene, feature.source, feature.shape[0])
+            self._cameras.append(depth)
+            return depth.points
         raise ContractError(f"Feature '{feature.name}' of kind '{feature.kind}' cannot be read from a simulation.")
+
+
+def _upright(pose: np.ndarray) -> np.ndarray:
+    """The same pose with qw >= 0, as poses are observed."""
+    return pose if pose[3] >= 0 else np.concatenate([pose[:3], -pose[3:]])

@@ -11,13 +11,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from praxon.contract import Feature
+from praxon.contract import POSE_COMPONENTS, Feature
 from praxon.robots.base import Agent
 from praxon.robots.spec import RobotSpec
 from praxon.sim.scene import Scene
 from praxon.sim.symmetry import Symmetry
 
-POSE_COMPONENTS = ("x", "y", "z", "qw", "qx", "qy", "qz")
+TOOL = "tool"
+"""What ``Task.goals`` calls the robot's tool."""
 
 
 class Task(ABC):
@@ -39,6 +40,9 @@ class Task(ABC):
     """Half-width of the uniform noise on the arm's home pose at the start [rad]."""
     symmetry: ClassVar[Symmetry | None] = None
     """How its demonstrations may be carried over to other starts (praxon data augment); None: they may not."""
+
+    goals: ClassVar[tuple[str, ...]] = ()
+    """Of what ``goal`` says where it shall be: objects, or ``TOOL``."""
 
     def __init__(self, robot: RobotSpec) -> None:
         self.robot = robot
@@ -68,6 +72,20 @@ class Task(ABC):
     @abstractmethod
     def place(self, scene: Scene, rng: np.random.Generator) -> None:
         """Put the objects where this episode begins; the robot already stands at ``start``."""
+
+    def goal(self, scene: Scene) -> dict[str, np.ndarray]:
+        """Where the things named in ``goals`` are once this episode is solved; asked when its objects lie at their start.
+
+        Returns:
+            name -> pose (7,) in the robot's base frame. What shall not change is left as it is.
+        """
+        return {}
+
+    def knows(self, feature: Feature) -> bool:
+        """Whether the goal of this observation can be told: a pose by name, pictures where only objects are to move."""
+        if feature.kind == "pose":
+            return (TOOL if feature.source == self.robot.tool_site else feature.source) in self.goals
+        return feature.kind in ("image", "point_cloud") and bool(self.goals) and TOOL not in self.goals
 
     @abstractmethod
     def success(self, scene: Scene) -> bool:

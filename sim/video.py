@@ -7,8 +7,7 @@ import av
 import numpy as np
 
 from praxon.robots.loop import Tick
-from praxon.sim.episode import Simulation
-from praxon.sim.rendering import Camera
+from praxon.sim.world import World
 
 
 class Video:
@@ -43,18 +42,18 @@ class FrameRecorder:
     """A subscriber of the control loop that keeps a picture of every tick.
 
     Args:
-        simulation: what is filmed, with its task's first camera.
+        world: what is filmed.
         height, width: of the pictures [pixels].
     """
 
-    def __init__(self, simulation: Simulation, height: int = 360, width: int = 480) -> None:
-        self._camera = Camera(simulation.scene, simulation.task.cameras[0], height, width)
+    def __init__(self, world: World, height: int = 360, width: int = 480) -> None:
+        self._view = world.view(height, width)
         self.pictures: list[np.ndarray] = []
 
     def __call__(self, tick: Tick) -> None:
         """Take the picture of this tick."""
-        self.pictures.append(self._camera.render().copy())
+        self.pictures.append(self._view.render().copy())
 
     def close(self) -> None:
-        """Free the OpenGL context."""
-        self._camera.close()
+        """Free what the pictures needed."""
+        self._view.close()

@@ -76,3 +76,30 @@ def test_a_file_that_is_no_contract_is_refused(tmp_path, text):
     (tmp_path / "contract.yaml").write_text(text)
     with pytest.raises(ContractError):
         PolicyContract.load(tmp_path / "contract.yaml")
+
+
+def test_a_goal_is_its_observation_under_another_name_and_travels_below_goal():
+    from praxon.contract import observed_name
+    from praxon.datasets.messages import observation_topic
+
+    pose = Feature("observation.cube_pose", "pose", (7,), source="cube", frame="base")
+    contract = PolicyContract("arm", "stack", (pose,), Feature("action", "vector", (1,))).with_goals([pose.name])
+    goal = contract.feature("goal.observation.cube_pose")
+    assert (goal.is_goal, pose.is_goal) == (True, False)
+    assert observed_name(goal.name) == observed_name(pose.name) == pose.name
+    assert replace(goal, name=pose.name) == pose
+    assert observation_topic(pose) == "objects/cube/pose"
+    assert observation_topic(goal) == "goal/objects/cube/pose"
+    assert contract.with_observations([goal.name]).observations == (goal,)
+    assert PolicyContract.from_dict(contract.to_dict()) == contract
+
+
+def test_a_task_is_one_hot_over_the_instructions():
+    from praxon.contract import task_feature, task_value
+
+    feature = task_feature(("Lift.", "Push."))
+    value = task_value(feature, "Push.")
+    feature.check(value)
+    assert value.tolist() == [0.0, 1.0]
+    with pytest.raises(ContractError, match="does not know the task 'Pull.'. Did you mean 'Push.'.*: Lift.; Push."):
+        task_value(feature, "Pull.")

@@ -10,6 +10,7 @@ import pytest
 
 from praxon.cli import find_verb, run
 from praxon.commands._hydra import compose_config
+from praxon.commands._sweep import check_sweep
 from praxon.contract import PolicyContract
 from praxon.datasets.conversion import formats
 from praxon.sim.factory import make_simulation
@@ -28,7 +29,7 @@ def test_links_lead_somewhere(page):
 def command_lines():
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", "").splitlines():
                 if line.startswith("praxon "):
                     yield pytest.param(line.split("  #")[0], id=f"{page.name}: {line[:50]}")
 
@@ -37,7 +38,8 @@ def command_lines():
 def test_every_command_line_is_accepted(line):
     path, verb, overrides = find_verb(shlex.split(line)[1:])
     assert path.is_file(), f"{verb} is a group of verbs"
-    compose_config(verb, overrides)
+    settings = [text for text in overrides if text not in ("--help", "-m")]
+    (check_sweep if "-m" in overrides else compose_config)(verb, settings)
 
 
 def test_the_examples_of_the_datasets_page_run_as_they_stand(tmp_path, monkeypatch):

@@ -22,7 +22,6 @@ from typing import Any
 from praxon.commands._run import write_json
 from praxon.errors import ConfigError
 
-PRAXON = "import sys; from praxon.cli import main; main()"
 MADE_WITH = "made_with.json"
 
 
@@ -135,7 +134,7 @@ class Stage:
         """Arguments of the process."""
         resume = self.resumes is not None and (self.folder / self.resumes).exists()
         more = [f"run_dir={self.folder}", *(["resume=true"] if resume else [])]
-        return [sys.executable, "-c", PRAXON, self.verb, *self.settings, *more]
+        return [sys.executable, "-m", "praxon", self.verb, *self.settings, *more]
 
 
 @dataclass

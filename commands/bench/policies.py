@@ -16,7 +16,7 @@ import numpy as np
 from rich.table import Table
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, log, plain, progress_bar, require, write_json
+from praxon.commands._run import Run, console, log, plain, progress_bar, require, require_numbers, write_json
 from praxon.commands.bench._study import Cell, Processes, Study, run_all
 from praxon.errors import nearest
 from praxon.sim.statistics import success_summary
@@ -28,6 +28,7 @@ KEPT_OF_EVALUATION = ("episodes", "successes", "success_rate", "interval_95", "m
 
 def run(config: Config) -> dict[str, Any]:
     """Run what is missing of the study; returns what is written to result.json."""
+    require_numbers(config, jobs=1)
     study = study_of(config)
     if config.run_dir is None:
         config.run_dir = str(study.root)

@@ -32,6 +32,8 @@ def run(config: Config) -> dict[str, Any]:
     for feature in features:
         names = ("red", "green", "blue") if is_picture(feature) else feature.names
         values = {key: np.reshape(found[feature.name][key], -1) for key in SHOWN}
+        if feature.kind == "point_cloud":  # points have no order: their coordinates together say more than one by one
+            names, values = ("x", "y", "z"), _per_axis(dataset.columns[feature.name])
         size = len(values["mean"])
         rows = [
             [names[i] if len(names) == size else str(i), *(float(values[key][i]) for key in SHOWN)] for i in range(size)
@@ -48,3 +50,8 @@ def run(config: Config) -> dict[str, Any]:
         console.print(f"written to {dataset.root / STATS}")
     keep_json(config.json, result)
     return result
+
+
+def _per_axis(clouds: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics of the coordinates of all points of clouds (T, N, 3)."""
+    return {key: value for key, value in feature_statistics(clouds.reshape(-1, 3)).items() if key in SHOWN}

@@ -19,6 +19,9 @@ CHUNK_ROWS = 65_536
 ROUNDING = 1e-6
 """A spread below this part of the largest magnitude is rounding of float32."""
 
+SEEN = ("image", "point_cloud")
+"""Kinds of features whose components mean nothing one by one."""
+
 LEAST_SPREAD = 0.05
 """Smallest divisor of a component, as a part of the largest among those of the same feature and unit."""
 
@@ -56,8 +59,8 @@ class Signal:
 
 
 def state_signal(dataset: Recorded) -> Signal:
-    """Everything a policy observes but pictures."""
-    return _signal(dataset, [feature for feature in dataset.contract.observations if feature.kind != "image"])
+    """Everything a policy observes but pictures and point clouds, whose points have no order."""
+    return _signal(dataset, [feature for feature in dataset.contract.observations if feature.kind not in SEEN])
 
 
 def motion_signal(dataset: Recorded) -> Signal:
@@ -67,7 +70,7 @@ def motion_signal(dataset: Recorded) -> Signal:
 
 def robot_features(contract: PolicyContract) -> list[Feature]:
     """The observations that say where the robot is."""
-    observed = [feature for feature in contract.observations if feature.kind != "image"]
+    observed = [feature for feature in contract.observations if feature.kind not in SEEN]
     joints = [feature for feature in observed if feature.kind == "joint_position"]
     return joints or [feature for feature in observed if feature.name == "observation.state"] or observed
 

@@ -23,6 +23,21 @@ def heun_step(velocity: Velocity, x: Tensor, t: float, dt: float) -> Tensor:
     return x + 0.5 * dt * (at_start + at_end)
 
 
+def midpoint_step(velocity: Velocity, x: Tensor, t: float, dt: float) -> Tensor:
+    """x(t) -> x(t + dt) along the tangent half-way. Global error O(dt^2)."""
+    return x + dt * velocity(x + 0.5 * dt * velocity(x, t), t + 0.5 * dt)
+
+
+def runge_kutta_step(velocity: Velocity, x: Tensor, t: float, dt: float) -> Tensor:
+    """x(t) -> x(t + dt) by the classical Runge-Kutta method. Global error O(dt^4)."""
+    half = 0.5 * dt
+    first = velocity(x, t)
+    second = velocity(x + half * first, t + half)
+    third = velocity(x + half * second, t + half)
+    fourth = velocity(x + dt * third, t + dt)
+    return x + dt / 6.0 * (first + 2.0 * (second + third) + fourth)
+
+
 @dataclass(frozen=True)
 class Solver:
     """A step and what is known about it.
@@ -46,6 +61,8 @@ class Solver:
 SOLVERS = {
     "euler": Solver(euler_step, order=1, nodes=(0.0,)),
     "heun": Solver(heun_step, order=2, nodes=(0.0, 1.0)),
+    "midpoint": Solver(midpoint_step, order=2, nodes=(0.0, 0.5)),
+    "rk4": Solver(runge_kutta_step, order=4, nodes=(0.0, 0.5, 0.5, 1.0)),
 }
 
 

@@ -105,6 +105,8 @@ class TransformerDenoiser(Denoiser):
         depth: L.
         num_heads: N.
         mlp_ratio: hidden width of the MLP over D.
+        shortest_period: of the time features. A derivative along time is multiplied by its inverse, so that objectives
+            with such a derivative (MeanFlow) need about 3.
 
     Raises:
         ConfigError: D is not divisible by N, or an unknown size.
@@ -123,6 +125,7 @@ class TransformerDenoiser(Denoiser):
         depth: int | None = None,
         num_heads: int | None = None,
         mlp_ratio: int | None = None,
+        shortest_period: float = 4e-3,
     ) -> None:
         super().__init__()
         chosen = sized(SIZES, size, width=width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio)
@@ -132,7 +135,7 @@ class TransformerDenoiser(Denoiser):
         self.width, self.depth, self.num_heads = width, depth, num_heads
         self.action_in = nn.Linear(action_size, width)
         self.positions_TD = nn.Parameter(0.02 * torch.randn(horizon, width))
-        self.time_features = TimeFeatures(width)
+        self.time_features = TimeFeatures(width, shortest_period)
         self.time_in = nn.Linear(width, width)
         self.span_in = nn.Linear(width, width) if spans else None
         # One projection for all layers and one for all keys and values: few large products instead of many small ones.
@@ -164,13 +167,20 @@ class TransformerDenoiser(Denoiser):
         return self.modulation_out(F.silu(embedded)).unflatten(-1, (-1, self.width))
 
     def denoise(
-        self, noisy_BTA: Tensor, modulation: Tensor, condition: Condition, features: list[Tensor] | None = None
+        self,
+        noisy_BTA: Tensor,
+        modulation: Tensor,
+        condition: Condition,
+        features: list[Tensor] | None = None,
+        corrections_BTD: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Noisy chunk (B, T, A) -> prediction (B, T, A)."""
+        """Noisy chunk (B, T, A) -> prediction (B, T, A). ``corrections_BTD`` are added after each block, one each."""
         *parts, head_shift, head_scale = modulation.unbind(2)
         x_BTD = self.action_in(noisy_BTA) + self.positions_TD
         for layer, (block, key, value) in enumerate(zip(self.blocks, *condition, strict=True)):
             x_BTD = block(x_BTD, parts[layer * PARTS_PER_BLOCK : (layer + 1) * PARTS_PER_BLOCK], key, value)
+            if corrections_BTD is not None:
+                x_BTD = x_BTD + corrections_BTD[layer]
             if features is not None:
                 features.append(x_BTD)
         return self.head(modulated_norm(x_BTD, head_shift, head_scale))

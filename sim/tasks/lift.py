@@ -17,6 +17,8 @@ AREA = ((0.40, -0.20), (0.60, 0.20))
 """Corners of the rectangle in which the cube lies [m]."""
 LIFTED_M = 0.10
 """Height of the cube's underside above the table that counts as lifted [m]."""
+MARGIN_M = 0.05
+"""How much higher it is brought [m]."""
 
 
 class Lift(Task):
@@ -26,6 +28,7 @@ class Lift(Task):
     instruction = "Lift the cube."
     world = Path(__file__).with_suffix(".xml")
     objects = ("cube",)
+    goals = ("cube",)
     time_limit_s = 8.0
     symmetry = Symmetry((Anchor("cube"),), mirror=True)
 
@@ -34,6 +37,10 @@ class Lift(Task):
         x, y = rng.uniform(*AREA)
         yaw = rng.uniform(-np.pi / 4, np.pi / 4)
         scene.place("cube", np.array([x, y, CUBE_HALF_M]), np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]))
+
+    def goal(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The cube above where it lies, as high as the expert brings it."""
+        return {"cube": scene.pose(scene.body("cube")) + np.array([0, 0, LIFTED_M + MARGIN_M, 0, 0, 0, 0])}
 
     def success(self, scene: Scene) -> bool:
         """The cube is up and between the fingers."""
@@ -62,8 +69,10 @@ class Lift(Task):
 class LiftExpert(GraspExpert):
     """Grasps, then rises to well above the height that counts."""
 
+    phases = ("approach", "grasp", "lift")
+
     def target(self, observation: Observation, tool: np.ndarray, yaw: float) -> ToolTarget:
         """The next tool pose."""
         if self.holding(observation, tool):
-            return ToolTarget(np.array([*tool[:2], CUBE_HALF_M + LIFTED_M + 0.05]), yaw, CLOSED_M, speed=0.25)
+            return ToolTarget(np.array([*tool[:2], CUBE_HALF_M + LIFTED_M + MARGIN_M]), yaw, CLOSED_M, 0.25, "lift")
         return self.grasp(observation, tool, yaw)

@@ -28,6 +28,7 @@ class PickPlace(Task):
     instruction = "Put the cube onto the green marker."
     world = Path(__file__).with_suffix(".xml")
     objects = ("cube", "goal")
+    goals = ("cube",)
     time_limit_s = 12.0
     symmetry = Symmetry((Anchor("cube"), Anchor("goal", round=True)), mirror=True)
 
@@ -40,6 +41,11 @@ class PickPlace(Task):
         yaw = rng.uniform(-np.pi / 4, np.pi / 4)
         scene.place("cube", np.array([*cube, CUBE_HALF_M]), np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]))
         scene.place("goal", np.array([*goal, 0.0]), np.array([1.0, 0, 0, 0]))
+
+    def goal(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The cube on the marker, turned as it lies."""
+        turned = scene.pose(scene.body("cube"))[3:]
+        return {"cube": np.array([*scene.position("goal")[:2], CUBE_HALF_M, *turned])}
 
     def success(self, scene: Scene) -> bool:
         """The cube lies still on the marker and the fingers are open."""
@@ -74,6 +80,8 @@ class PickPlace(Task):
 class PickPlaceExpert(GraspExpert):
     """Grasps, carries, sets down, lets go; decided by where cube, marker, tool and fingers are."""
 
+    phases = ("approach", "grasp", "carry", "release", "leave")
+
     CARRY_M = 0.12
     RELEASE_M = 0.018
     """Distance from the marker at which a cube on the table is let go [m]."""
@@ -84,8 +92,8 @@ class PickPlaceExpert(GraspExpert):
         goal = observation.features["observation.goal_pose"][:3].astype(np.float64)
         if dist(cube[:2], goal[:2]) <= self.RELEASE_M and cube[2] <= CUBE_HALF_M + 0.004:
             if self.at_cube(cube, tool) and self.gripper(observation) < 0.034:
-                return ToolTarget(tool, yaw, OPEN_M)
-            return ToolTarget(np.array([*tool[:2], 0.16]), 0.0, OPEN_M, speed=0.25)
+                return ToolTarget(tool, yaw, OPEN_M, phase="release")
+            return ToolTarget(np.array([*tool[:2], 0.16]), 0.0, OPEN_M, 0.25, "leave")
         if self.holding(observation, tool):
             return self._carry(tool, yaw, goal)
         return self.grasp(observation, tool, yaw)
@@ -96,4 +104,4 @@ class PickPlaceExpert(GraspExpert):
         height = CUBE_HALF_M - 0.004 + funnel(away - 0.006, self.CARRY_M)
         free = min(max((tool[2] - CUBE_HALF_M - 0.01) / 0.03, 0.0), 1.0) if away > self.RELEASE_M else 1.0
         across = tool[:2] + free * (goal[:2] - tool[:2])
-        return ToolTarget(np.array([*across, height]), yaw, CLOSED_M)
+        return ToolTarget(np.array([*across, height]), yaw, CLOSED_M, phase="carry")

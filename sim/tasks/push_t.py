@@ -55,6 +55,7 @@ class PushT(Task):
     instruction = "Push the T-shaped block onto the green marker."
     world = Path(__file__).with_suffix(".xml")
     objects = ("tee",)
+    goals = ("tee",)
     time_limit_s = 30.0
 
     def start(self, rng: np.random.Generator) -> np.ndarray:
@@ -72,6 +73,10 @@ class PushT(Task):
                 break
         scene.place("tee", np.array([*pose[:2], HEIGHT_M / 2]), _about_vertical(pose[2]))
         scene.place("goal", np.array([*GOAL[:2], 0.0]), _about_vertical(GOAL[2]))
+
+    def goal(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The T on the marker."""
+        return {"tee": np.array([*GOAL[:2], HEIGHT_M / 2, *_about_vertical(GOAL[2])])}
 
     def success(self, scene: Scene) -> bool:
         """The T covers 95 % of the marker."""
@@ -102,6 +107,7 @@ class PushTExpert(ScriptedExpert):
     It remembers the push it is at; wherever block or tool turn up instead, it plans afresh.
     """
 
+    phases = ("lift", "cross", "push", "rest")
     FINGERS_M = (0.0105, 0.014)
     """Half sizes of the closed pads' cross-section, x and y of the hand (robots/assets/panda.xml)."""
     REACH = ((0.29, -0.40), (0.75, 0.40))
@@ -152,20 +158,20 @@ class PushTExpert(ScriptedExpert):
         if self._push is None:
             self._pushing = False
             if coverage(pose, GOAL) >= SOLVED_COVERAGE:
-                return ToolTarget(tool, 0.0, 0.0)
+                return ToolTarget(tool, 0.0, 0.0, phase="rest")
             self._push = self.planner.plan(pose, tool[:2], self._rng)
         if self._push is None:  # out of reach from every side
-            return ToolTarget(np.array([*tool[:2], max(tool[2], self.HIGH_M)]), 0.0, 0.0, self.LIFT_M_S)
+            return ToolTarget(np.array([*tool[:2], max(tool[2], self.HIGH_M)]), 0.0, 0.0, self.LIFT_M_S, "lift")
         push, away = self._push, float(np.linalg.norm(tool[:2] - self._push.start))
         self._pushing = self._pushing or (away < 0.005 and tool[2] < self.LOW_M + 0.004)
         if self._pushing:
             end = tool[:2] + push.direction * push.length
-            return ToolTarget(np.array([*end, self.LOW_M]), 0.0, 0.0, self.planner.push_speed)
+            return ToolTarget(np.array([*end, self.LOW_M]), 0.0, 0.0, self.planner.push_speed, "push")
         # A funnel over the start: rise where the tool is, cross, come down.
         height = self.LOW_M + float(np.clip(3 * (away - 0.006), 0, self.HIGH_M - self.LOW_M))
         if tool[2] < height - 0.012:
-            return ToolTarget(np.array([*tool[:2], height]), 0.0, 0.0, self.LIFT_M_S)
-        return ToolTarget(np.array([*push.start, height]), 0.0, 0.0, self.CROSS_M_S)
+            return ToolTarget(np.array([*tool[:2], height]), 0.0, 0.0, self.LIFT_M_S, "lift")
+        return ToolTarget(np.array([*push.start, height]), 0.0, 0.0, self.CROSS_M_S, "cross")
 
     def _still_good(self, pose: np.ndarray, tool: np.ndarray) -> Push | None:
         """The push to go on with, corrected, or None to plan anew."""

@@ -9,7 +9,7 @@ from praxon.contract import Observation
 from praxon.sim.expert import ScriptedExpert, ToolTarget
 from praxon.sim.scene import Scene
 from praxon.sim.symmetry import Anchor, Symmetry
-from praxon.sim.task import Task, tolerance
+from praxon.sim.task import TOOL, Task, tolerance
 
 REGION = ((0.35, -0.30, 0.10), (0.65, 0.30, 0.50))
 """Corners of the box in which the point lies [m]."""
@@ -17,6 +17,8 @@ MIN_DISTANCE_M = 0.10
 AT_POINT_M = 0.02
 AT_REST_RAD_S = 0.10
 OPEN_M = 0.04
+DOWN = (0.0, 1.0, 0.0, 0.0)
+"""Orientation of a tool that points straight down, quaternion (w, x, y, z)."""
 
 
 class Reach(Task):
@@ -26,6 +28,7 @@ class Reach(Task):
     instruction = "Bring the tool to the green ball."
     world = Path(__file__).with_suffix(".xml")
     objects = ("goal",)
+    goals = (TOOL,)
     time_limit_s = 6.0
     start_noise_rad = 0.1
     symmetry = Symmetry((Anchor("goal", round=True),), mirror=True)
@@ -38,6 +41,10 @@ class Reach(Task):
             if np.linalg.norm(goal - tool) >= MIN_DISTANCE_M:
                 break
         scene.place("goal", goal, np.array([1.0, 0, 0, 0]))
+
+    def goal(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The tool at the point, pointing straight down."""
+        return {TOOL: np.array([*scene.position("goal"), *DOWN])}
 
     def success(self, scene: Scene) -> bool:
         """The tool is at the point and the joints are at rest."""

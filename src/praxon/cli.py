@@ -2,16 +2,20 @@
 
 A verb joins by existing: ``commands/<verb>.py`` with a docstring and ``run(config)``, and ``configs/<verb>.yaml``. A folder
 ``commands/<group>/`` gathers verbs of one kind: ``praxon <group> <verb>``, with ``configs/<group>_<verb>.yaml``.
+``--path <folder>`` adds policies, tasks and robots from outside, as the environment variable PRAXON_PATH does.
 """
 
 import ast
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from praxon import __version__
 from praxon.errors import ConfigError, PraxonError, nearest
+from praxon.targets import PATH, outside
 
 COMMANDS = Path(__file__).parent / "commands"
 
@@ -20,7 +24,9 @@ def verbs(folder: Path = COMMANDS) -> dict[str, Path]:
     """Verb -> file, or folder for a group of verbs."""
     found = [path for path in sorted(folder.iterdir()) if not path.name.startswith("_")]
     return {
-        path.stem.replace("_", "-"): path for path in found if path.suffix == ".py" or (path / "__init__.py").is_file()
+        path.stem.rstrip("_").replace("_", "-"): path
+        for path in found
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
 
 
@@ -39,33 +45,79 @@ def run(arguments: list[str]) -> int:
     verb = arguments[0] if arguments else ""
     logging.getLogger("praxon").addHandler(logging.NullHandler())
     try:
-        path, verb, overrides = find_verb(arguments)
-        if path.is_dir():
-            print(_overview(path, verb))
-            return 0
-        from praxon.commands._hydra import compose_config, help_text
-
-        if {"-h", "--help"} & set(overrides):
-            print(help_text(verb, _docstring(path), overrides))
-            return 0
-        config = compose_config(verb, overrides)
-        from importlib import import_module
-
-        module = ".".join(path.relative_to(COMMANDS).with_suffix("").parts)
-        import_module(f"praxon.commands.{module}").run(config)
+        arguments, folders = _without_path(arguments)
+        verb = arguments[0] if arguments else ""
+        with _path_extended(folders):
+            path, verb, overrides = find_verb(arguments)
+            _run_verb(path, verb, overrides)
     except PraxonError as error:
         return _refused(verb, str(error))
     except OSError as error:
         return _refused(verb, f"The system refused '{error.filename or 'a file'}': {error.strerror or error}.")
     except KeyboardInterrupt as interrupt:
-        print(f"praxon {verb}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes one says it
+            print(f"praxon {verb}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
         return 130
     return 0
 
 
+def _run_verb(path: Path, verb: str, overrides: list[str]) -> None:
+    if path.is_dir():
+        print(_overview(path, verb))
+        return
+    from praxon.commands._hydra import compose_config, help_text
+
+    if {"-h", "--help"} & set(overrides):
+        print(help_text(verb, _docstring(path), overrides))
+        return
+    module = "praxon.commands." + ".".join(path.relative_to(COMMANDS).with_suffix("").parts)
+    if {"-m", "--multirun"} & set(overrides):
+        from praxon.commands._sweep import sweep
+
+        sweep(verb, module, [text for text in overrides if text not in ("-m", "--multirun")])
+        return
+    config = compose_config(verb, overrides)
+    from importlib import import_module
+
+    import_module(module).run(config)
+
+
+def _without_path(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without ``--path <folder>``, and the folders."""
+    rest, folders = [], []
+    waiting = iter(arguments)
+    for text in waiting:
+        if text == "--path":
+            folder = next(waiting, "")
+            if not folder:
+                raise ConfigError("--path needs a folder: --path <folder>.")
+            folders.append(folder)
+        else:
+            rest.append(text)
+    return rest, folders
+
+
+@contextmanager
+def _path_extended(folders: list[str]) -> Iterator[None]:
+    """PRAXON_PATH with these folders in front, for this process and those that it starts."""
+    before = os.environ.get(PATH)
+    if folders:
+        whole = [*(str(Path(text).expanduser().absolute()) for text in folders), *([before] if before else [])]
+        os.environ[PATH] = os.pathsep.join(whole)
+    try:
+        outside()
+        yield
+    finally:
+        if folders:
+            os.environ.pop(PATH)
+            if before is not None:
+                os.environ[PATH] = before
+
+
 def _refused(verb: str, sentence: str) -> int:
     logging.getLogger("praxon").error(sentence)
-    print(f"praxon {verb}: {sentence}", file=sys.stderr)
+    place = os.environ.get("RANK", "0")
+    print(f"praxon {verb}{'' if place == '0' else f' (process {place})'}: {sentence}", file=sys.stderr)
     return 1
 
 

@@ -4,17 +4,26 @@ Train/serve skew raises no error, so everything that could differ between the tw
 with their component names in order, units, frames and rates, the action, the chunk and the control period.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from praxon.errors import ContractError
+from praxon.errors import ContractError, nearest
 
-FEATURE_KINDS = ("joint_position", "joint_velocity", "pose", "position", "image", "vector")
+FEATURE_KINDS = ("joint_position", "joint_velocity", "pose", "position", "image", "point_cloud", "task", "vector")
+GOAL = "goal."
+"""What the names of goals begin with: ``goal.observation.cube_pose`` is where ``observation.cube_pose`` shall get to."""
+TASK = "task"
+"""Name of the observation that says which of several tasks is asked for."""
+POSE_COMPONENTS = ("x", "y", "z", "qw", "qx", "qy", "qz")
+
+AVERAGED_KINDS = ("joint_position", "joint_velocity", "position", "vector")
+"""Kinds of action whose mean, component by component, lies between them; a mean of rotations need not be one."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,9 @@ class Feature:
     Args:
         name: key in observations, datasets and batches, e.g. ``observation.state``.
         kind: one of ``FEATURE_KINDS``; says how the array is filled from a simulator or from messages.
-            ``pose`` is (x, y, z, qw, qx, qy, qz) with qw >= 0, ``image`` is (height, width, 3) RGB.
+            ``pose`` is (x, y, z, qw, qx, qy, qz) with qw >= 0; an action of this kind is where ``source``, the tool,
+            shall go, and joints that the tool carries may follow, such as a gripper's. ``image`` is (height, width, 3) RGB,
+            ``point_cloud`` (points, 3) in no particular order, ``task`` one-hot over the instructions in ``names``.
         shape: of one sample, without batch or time axes.
         names: component names in order (joint names for joints); empty for images.
         dtype: numpy name of the stored type.
@@ -53,6 +64,11 @@ class Feature:
             raise ContractError(f"Feature '{self.name}' has {self.size} components but the units {self.unit}.")
 
     @property
+    def is_goal(self) -> bool:
+        """Whether it says what is to be reached, not what is."""
+        return self.name.startswith(GOAL)
+
+    @property
     def units(self) -> tuple[str, ...]:
         """Unit of each component."""
         return tuple(self.unit.split(",")) if "," in self.unit else (self.unit,) * self.size
@@ -79,12 +95,16 @@ class Chunk:
         num_execute: rows executed before the next chunk takes over.
         control_period_s: time between rows [s].
         num_obs_steps: observations in the window.
+        ensemble: None lets every chunk take over from the one before. A number m averages, at each tick, the rows of all
+            chunks that cover it with weights exp(-m i), i = 0 for the oldest: temporal ensembling (ACT, arXiv 2304.13705,
+            whose m is 0.01). It takes a chunk at every tick, so ``num_execute`` is 1.
     """
 
     horizon: int = 1
     num_execute: int = 1
     control_period_s: float = 0.05
     num_obs_steps: int = 1
+    ensemble: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_execute <= self.horizon:
@@ -93,6 +113,12 @@ class Chunk:
             )
         if self.control_period_s <= 0 or self.num_obs_steps < 1:
             raise ContractError("A chunk needs a positive control period and at least one observation step.")
+        if self.ensemble is not None and self.num_execute != 1:
+            raise ContractError(
+                f"Temporal ensembling takes a new chunk at every tick, but num_execute is {self.num_execute}; 1 would do."
+            )
+        if self.ensemble is not None and not isfinite(self.ensemble):
+            raise ContractError(f"Temporal ensembling weighs by exp(-m i) with m {self.ensemble}; it must be finite.")
 
 
 @dataclass(frozen=True)
@@ -122,6 +148,11 @@ class PolicyContract:
         names = [feature.name for feature in self.observations]
         if len(set(names)) != len(names):
             raise ContractError(f"Observation features must have distinct names; got {', '.join(names)}.")
+        if self.chunk.ensemble is not None and self.action.kind not in AVERAGED_KINDS:
+            raise ContractError(
+                f"Temporal ensembling averages actions, which the kind '{self.action.kind}' of '{self.action.name}' does not "
+                f"allow; ensemble null, or an action of kind {', '.join(AVERAGED_KINDS)}, would do."
+            )
 
     def __iter__(self) -> Iterator[Feature]:
         yield from self.observations
@@ -137,6 +168,29 @@ class PolicyContract:
     def with_chunk(self, **changes: Any) -> "PolicyContract":
         """A copy whose chunk has these fields changed."""
         return replace(self, chunk=replace(self.chunk, **changes))
+
+    def with_observations(self, names: Sequence[str]) -> "PolicyContract":
+        """A copy that observes these features alone, in this contract's order; ``ContractError`` for one that is not there."""
+        wanted = {self.observation(name).name for name in names}
+        return replace(self, observations=tuple(each for each in self.observations if each.name in wanted))
+
+    def with_goals(self, names: Sequence[str]) -> "PolicyContract":
+        """A copy that observes, for each of these observations, besides a goal: the value it shall get to."""
+        goals = tuple(replace(self.observation(name), name=GOAL + name) for name in names)
+        return replace(self, observations=(*self.observations, *goals))
+
+    def with_tasks(self, instructions: Sequence[str]) -> "PolicyContract":
+        """A copy that observes besides which of these tasks is asked for."""
+        return replace(self, observations=(*self.observations, task_feature(instructions)))
+
+    def observation(self, name: str) -> Feature:
+        """The observation of that name; ``ContractError`` lists the names there are."""
+        known = [feature.name for feature in self.observations]
+        if name not in known:
+            raise ContractError(
+                f"There is no observation '{name}'.{nearest(name, known)} Observations: {', '.join(known)}."
+            )
+        return self.feature(name)
 
     # -- comparison -------------------------------------------------------------------------------
 
@@ -208,6 +262,26 @@ class PolicyContract:
         if not isinstance(data, dict):
             raise ContractError(f"The contract '{path}' holds no mapping.")
         return cls.from_dict(data)
+
+
+def observed_name(name: str) -> str:
+    """The observation that a goal is a value of; any other name as it is."""
+    return name.removeprefix(GOAL)
+
+
+def task_feature(instructions: Sequence[str]) -> Feature:
+    """The observation that says which of these tasks is asked for."""
+    return Feature(TASK, "task", (len(instructions),), tuple(instructions))
+
+
+def task_value(feature: Feature, instruction: str) -> np.ndarray:
+    """One-hot (tasks,) float32; ``ContractError`` where the policy does not know the instruction."""
+    if instruction not in feature.names:
+        raise ContractError(
+            f"The policy does not know the task '{instruction}'.{nearest(instruction, feature.names)} "
+            f"It was trained on: {'; '.join(feature.names)}."
+        )
+    return np.array([name == instruction for name in feature.names], np.float32)
 
 
 @dataclass(frozen=True)

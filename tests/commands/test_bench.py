@@ -10,7 +10,7 @@ import time
 import pytest
 
 from praxon.commands._hydra import compose_config
-from praxon.commands.bench._study import PRAXON, Cell, Processes, Stage, Study, run_all
+from praxon.commands.bench._study import Cell, Processes, Stage, Study, run_all
 from praxon.commands.bench.policies import pooled, run, study_of
 from praxon.errors import ConfigError
 
@@ -105,6 +105,7 @@ def test_pooling_counts_episodes():
     assert pooled({"cells": cells}, "r") is None
 
 
-def test_the_process_is_praxon():
-    output = subprocess.run([sys.executable, "-c", PRAXON, "--version"], capture_output=True, text=True, check=True)
-    assert output.stdout.startswith("praxon ")
+@pytest.mark.parametrize("jobs", [0, -1, "many"])
+def test_a_number_of_jobs_that_cannot_be_is_refused(tmp_path, jobs):
+    with pytest.raises(ConfigError, match=f"jobs is {jobs}; at least 1"):
+        run(config_for(tmp_path, f"jobs={jobs}"))

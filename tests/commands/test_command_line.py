@@ -125,7 +125,7 @@ def test_help_names_every_verb_and_every_setting(capsys):
         (["train", "dataset=nowhere", "threads=0"], "threads is 0; at least 1 is needed"),
         (["train", "dataset=nowhere", "resume=true"], "There is no training to continue"),
         (["train", "dataset=nowhere", "training.betas=3"], "a list is expected"),
-        (["eval", "agent=expert"], "No task was given. Tasks: lift"),
+        (["eval", "agent=expert"], "No task was given. Tasks: aloha"),
         (["serve", "bundle=nowhere"], "There is no bundle at 'nowhere'"),
     ],
 )

@@ -55,6 +55,22 @@ def test_the_action_at_step_7_is_7(dataset):
     assert batch["index"].tolist() == [7, 0, 9, 10, 15]
 
 
+def test_several_looks_ahead_are_windows_of_their_own_and_end_with_the_episode(dataset):
+    windows = Windows(dataset, Chunk(num_obs_steps=2), future=(1, 4))
+    batch = windows.batch(np.array([0, 7, 10]))
+    assert batch["future.observation.state"][..., 0].tolist() == [
+        [[0, 1], [3, 4]],
+        [[7, 8], [8, 9]],
+        [[100, 101], [103, 104]],
+    ]
+    assert batch["future_steps"].tolist() == [[1, 4], [1, 2], [1, 4]]
+    single = Windows(dataset, Chunk(num_obs_steps=2), future=4).batch(np.array([0, 7, 10]))
+    assert np.array_equal(single["future.observation.state"], batch["future.observation.state"][:, 1])
+    assert np.array_equal(single["future_steps"], batch["future_steps"][:, 1])
+    with pytest.raises(DatasetError, match="at least 1 is needed"):
+        Windows(dataset, Chunk(), future=(0, 4))
+
+
 def test_chosen_episodes_only(dataset):
     windows = Windows(dataset, Chunk(horizon=2, num_obs_steps=1), episodes=[1])
     assert len(windows) == 6

@@ -22,7 +22,7 @@ EPISODES = 2
 def demonstrations(root, task):
     """Expert episodes of a task, without pushes."""
     simulation = make_simulation(task)
-    agent = PerturbedAgent(simulation.task.expert(simulation.scene, 0.05), simulation.scene.robot, 0.0, 0.05)
+    agent = PerturbedAgent(simulation.expert(), simulation.push_heights(0.0, 0.0), 0.05)
     with LeRobotWriter(root, simulation.contract, simulation.task.instruction, "panda") as writer:
         for seed in episode_seeds(Purpose.COLLECT, 5, EPISODES):
             episode = record_episode(simulation, agent, seed, 0.5)

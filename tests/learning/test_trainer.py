@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from praxon.errors import CheckpointError, ConfigError, DatasetError
-from praxon.learning import trainer as trainer_module
+from praxon.learning import training_run
+from praxon.learning.checkpoint import latest_checkpoint
 from praxon.policies import durable
 
 SCRIPT = Path(__file__).with_name("toy_run.py")
@@ -65,9 +66,7 @@ def test_kill_nine_and_resume_gives_the_same_losses_to_the_bit(toy, tmp_path):
     resumed = start(tmp_path / "killed", 30, 0.0)
     assert resumed.wait() == 0, resumed.communicate()[1]
     assert toy.losses_in(tmp_path / "killed") == toy.losses_in(tmp_path / "whole")
-    tensors = [
-        trainer_module.latest_checkpoint(tmp_path / name / "checkpoints").tensors for name in ("killed", "whole")
-    ]
+    tensors = [latest_checkpoint(tmp_path / name / "checkpoints").tensors for name in ("killed", "whole")]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
@@ -78,7 +77,7 @@ def test_ctrl_c_saves_the_step_it_is_at_and_goes_on(toy, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
-    step = trainer_module.latest_checkpoint(tmp_path / "run" / "checkpoints").step
+    step = latest_checkpoint(tmp_path / "run" / "checkpoints").step
     assert step == len(toy.losses_in(tmp_path / "run"))
     toy.toy_trainer(steps=step + 2).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path / "run")
     assert [s for s, _ in toy.losses_in(tmp_path / "run")] == list(range(1, step + 3))
@@ -112,7 +111,7 @@ def test_averaged_weights_are_served_only_if_asked_for(toy, tmp_path):
 
 def test_time_ends_a_run_and_the_cosine_with_it(toy, tmp_path, monkeypatch):
     clock = iter(np.arange(0.0, 1e6, 0.5))
-    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(training_run.time, "monotonic", lambda: float(next(clock)))
     reports = []
     toy.toy_trainer(steps=10**9, minutes=1.0).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path, on_step=reports.append)
     assert 10 < len(reports) < 60
@@ -132,7 +131,7 @@ def test_weights_scale_what_each_sample_contributes(toy, tmp_path):
             pass
 
     class EvenWindows(toy.ToyWindows):
-        def batch(self, indices):
+        def batch(self, indices, *, draw=0):
             batch = super().batch(indices)
             batch["action"][indices % 2 == 1] = 1e6  # would show in any loss that heard of them
             return batch
@@ -179,14 +178,14 @@ def test_diverged_weights_are_named_and_not_saved(toy, tmp_path):
         policy.network.head.bias[0] = torch.inf
     with pytest.raises(ConfigError, match=r"stopped at step 1: the weights of 'network.head.bias' is not finite"):
         toy.toy_trainer().fit(policy, toy.ToyWindows(), tmp_path)
-    assert trainer_module.latest_checkpoint(tmp_path / "checkpoints") is None
+    assert latest_checkpoint(tmp_path / "checkpoints") is None
 
 
 def test_settings_out_of_range_and_missing_preparation(toy, tmp_path):
     with pytest.raises(ConfigError, match="steps is 0; it must be positive"):
         toy.toy_trainer(steps=0)
-    with pytest.raises(ConfigError, match=r"'float16' does not exist. Precisions: auto, float32, bfloat16"):
-        toy.toy_trainer(precision="float16")
+    with pytest.raises(ConfigError, match=r"'float8' does not exist. Precisions: auto, float32, bfloat16, float16"):
+        toy.toy_trainer(precision="float8")
     unfitted = toy.toy_policy(fitted=False)
     with pytest.raises(ConfigError, match="normaliser has no statistics"):
         toy.toy_trainer().fit(unfitted, toy.ToyWindows(), tmp_path)
@@ -196,7 +195,7 @@ def test_settings_out_of_range_and_missing_preparation(toy, tmp_path):
 
 def test_errors_of_the_data_side_surface(toy, tmp_path):
     class Broken(toy.ToyWindows):
-        def batch(self, indices):
+        def batch(self, indices, *, draw=0):
             raise DatasetError("file-003.parquet is truncated.")
 
     with pytest.raises(DatasetError, match="truncated"):
@@ -206,3 +205,46 @@ def test_errors_of_the_data_side_surface(toy, tmp_path):
 def test_tensorboard_holds_the_curves(toy, tmp_path):
     toy.toy_trainer(steps=3, tensorboard=True).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path)
     assert any((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_float16_leaves_out_steps_that_overflow_and_lowers_the_scale(toy, tmp_path):
+    policy, spare = toy.toy_policy(), toy.toy_policy()
+    # A gradient of 4 at a scale of 65536 is more than float16 holds: some steps are left out until the scale fits.
+    trainer = toy.toy_trainer(steps=6, precision="float16", learning_rate=1e-3)
+
+    class Steep(type(policy)):
+        def loss(self, batch, generator):
+            return 50.0 * super().loss(batch, generator)
+
+    policy.__class__ = spare.__class__ = Steep
+    trainer.fit(policy, toy.ToyWindows(), tmp_path / "run")
+    checkpoint = latest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert 1.0 <= checkpoint.state["precision"]["scale"] < 65536
+    left_out = [line for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines() if "grad_norm" not in line]
+    assert 65536 / 2 ** len(left_out) == checkpoint.state["precision"]["scale"]
+    assert checkpoint.state["ema_updates"] == 6 - len(left_out)
+    toy.toy_trainer(steps=8, precision="float16", learning_rate=1e-3).fit(spare, toy.ToyWindows(), tmp_path / "run")
+    assert latest_checkpoint(tmp_path / "run" / "checkpoints").state["precision"]["scale"] <= 65536 / 2 ** len(left_out)
+
+
+def test_a_compiled_loss_gives_the_same_numbers(toy, tmp_path, monkeypatch):
+    compiled = []
+
+    def spy(function):
+        compiled.append(function)
+        return torch._dynamo.optimize("eager")(function)
+
+    monkeypatch.setattr(torch, "compile", spy)
+    for name in ("plain", "compiled"):
+        toy.toy_trainer(steps=3, compile=name == "compiled").fit(toy.toy_policy(), toy.ToyWindows(), tmp_path / name)
+    assert len(compiled) == 1
+    losses = [[loss for _, loss in toy.losses_in(tmp_path / name)] for name in ("plain", "compiled")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_sigterm_saves_as_ctrl_c_does(toy, tmp_path):
+    process = start(tmp_path, 1000, 0.05)
+    wait_for_step(tmp_path, 3, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert latest_checkpoint(tmp_path / "checkpoints").step == len(toy.losses_in(tmp_path))

@@ -1,15 +1,17 @@
 """A tiny training run: in memory for tests, and as a process of its own that can be killed.
 
-python toy_run.py DIRECTORY STEPS [settings as key=value ...]
+python toy_run.py DIRECTORY STEPS PAUSE_S [JSON: settings by subfolder]
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.learning.trainer import Trainer
@@ -34,7 +36,7 @@ class ToyWindows:
     def __len__(self) -> int:
         return len(self.state)
 
-    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, indices: np.ndarray, *, draw: int = 0) -> dict[str, np.ndarray]:
         state = self.state[indices]
         remaining = np.array([0.9, 0.6, 0.3, 0.0], dtype=np.float32)
         return {
@@ -71,7 +73,35 @@ def losses_in(directory: Path) -> list[tuple[int, float]]:
     return [(line["step"], line["loss"]) for line in lines]
 
 
+class OnlyEven:
+    """A weighting that reads the whole batch: samples of even index, by their rank among the losses."""
+
+    def __call__(self, batch, losses):
+        even = (batch["index"] % 2 == 0).to(losses.dtype)
+        return even * losses.argsort().argsort() / len(losses)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def launched(folder: Path, steps: int, pause_s: float = 0.0, weighted: bool = False, spare: bool = False, **settings):
+    """A run in this process and those beside it; leaves the served weights of each."""
+    policy = toy_policy()
+    if spare:
+        policy.spare = torch.nn.Linear(2, 2)  # parameters that the loss has no use for
+    weighting = OnlyEven() if weighted else None
+    trainer = toy_trainer(steps=steps, **settings)
+    trainer.fit(policy, ToyWindows(), folder, weighting=weighting, on_step=lambda report: time.sleep(pause_s))
+    served = {name: tensor.contiguous() for name, tensor in policy.state_dict().items()}
+    save_file(served, folder / f"served_{os.environ.get('RANK', '0')}.safetensors")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, num_steps, pause_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    toy_trainer(steps=num_steps).fit(toy_policy(), ToyWindows(), folder, on_step=lambda report: time.sleep(pause_s))
+    root, num_steps, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    runs = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {"": {}}
+    for name, settings in runs.items():
+        launched(root / name, num_steps, pause, **settings)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from praxon.contract import Chunk, Feature, PolicyContract
+from praxon.policies.base import Needs
 
 torch.set_num_threads(1)  # small networks; two threads on a busy machine wait for each other
 
@@ -37,18 +38,27 @@ def camera_contract(contract: PolicyContract) -> PolicyContract:
     )
 
 
-def make_batch(contract: PolicyContract, size: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random values in plausible physical units."""
+def make_batch(
+    contract: PolicyContract, size: int, seed: int = 0, needs: Needs | None = None
+) -> dict[str, torch.Tensor]:
+    """Random values in plausible physical units, with later observations and zeros for extras where they are needed."""
     random = np.random.default_rng(seed)
     chunk = contract.chunk
     batch = {}
-    for feature in contract.observations:
-        shape = (size, chunk.num_obs_steps, *feature.shape)
+    needs = needs or Needs()
+    looks = np.shape(needs.future)
+    names = [(feature, feature.name, ()) for feature in contract.observations]
+    if needs.future is not None:
+        names += [(feature, f"future.{feature.name}", looks) for feature in contract.observations]
+        batch["future_steps"] = torch.tensor(needs.future).expand(size, *looks)
+    for feature, name, several in names:
+        shape = (size, *several, chunk.num_obs_steps, *feature.shape)
         value = random.integers(0, 256, shape) if feature.kind == "image" else 0.3 + 0.2 * random.standard_normal(shape)
-        batch[feature.name] = torch.from_numpy(value.astype(feature.dtype))
+        batch[name] = torch.from_numpy(value.astype(feature.dtype))
     action = 0.1 + 0.5 * random.standard_normal((size, chunk.horizon, contract.action.size))
     batch["action"] = torch.from_numpy(action.astype(np.float32))
     batch["action_is_pad"] = torch.zeros(size, chunk.horizon, dtype=torch.bool)
+    batch |= {name: torch.zeros(size, chunk.horizon, dtype=torch.int64) for name in needs.extras}
     return batch
 
 
@@ -75,3 +85,37 @@ def batch_of():
 @pytest.fixture
 def statistics_of():
     return make_statistics
+
+
+class GaussianFlow:
+    """The flow from N(0, I) to N(mean, spread^2 I) along straight paths, in closed form: x_t ~ N(t mean, sigma_t^2 I)."""
+
+    mean, spread = 1.5, 0.4
+
+    def sigma(self, time):
+        return ((1 - time) ** 2 + (time * self.spread) ** 2).sqrt()
+
+    def velocity(self, x, time):
+        time = time[:, None, None]
+        slope = (time * self.spread**2 - (1 - time)) / self.sigma(time)
+        return self.mean + slope / self.sigma(time) * (x - time * self.mean)
+
+    def carry(self, x, time, span):
+        """x at ``time`` -> x at ``time + span``: deviations from the mean scale with sigma."""
+        time, end = time[:, None, None], (time + span)[:, None, None]
+        return end * self.mean + self.sigma(end) / self.sigma(time) * (x - time * self.mean)
+
+    def mean_velocity(self, x, time, span):
+        return (self.carry(x, time, span) - x) / span[:, None, None]
+
+    def points(self, count=64):
+        """Points of the flow with a step from each: x (B, 3, 2), times and spans (B,), float64."""
+        generator = torch.Generator().manual_seed(0)
+        time, end = torch.rand(2, count, generator=generator, dtype=torch.float64).sort(dim=0).values
+        noise = torch.randn(count, 3, 2, generator=generator, dtype=torch.float64)
+        return self.carry(noise, torch.zeros_like(time), time), time, end - time
+
+
+@pytest.fixture
+def gaussian_flow() -> GaussianFlow:
+    return GaussianFlow()

@@ -159,3 +159,18 @@ def test_wrong_chunks_are_refused():
         executor.add(ramp(), tick(3))
     executor.reset()
     executor.add(ramp(), tick(3))
+
+
+def test_quaternions_are_blended_on_the_short_way():
+    """Chunks of one rotation that write it as q and -q, in turn: what comes out is q throughout, never nothing."""
+    q = np.array([0.0, 0.8, 0.6, 0.0])
+    signs = np.array([1, -1, -1, 1, -1, 1, 1, -1.0])
+    rows = signs[:, None] * q
+    executor = ChunkExecutor(Chunk(horizon=8, num_execute=4, control_period_s=0.05), 2, quaternion=slice(0, 4))
+    executor.add(rows, tick(0))
+    for at in (0, 0.5, 1, 2, 3.5):
+        np.testing.assert_allclose(executor.actions(tick(at))[0], q, atol=1e-12)
+    executor.add(-rows, tick(4))
+    for at in (4, 4.5, 5, 6):
+        np.testing.assert_allclose(executor.actions(tick(at))[0], q, atol=1e-12)
+    assert (rows[1] == -q).all()  # the caller's array is left alone

@@ -1,4 +1,4 @@
-"""The denoiser: one time per token, what may be hoisted, the identity it starts from; and the encoder's keypoints."""
+"""The denoiser: one time per token, what may be hoisted, the identity it starts from."""
 
 import pytest
 import torch
@@ -6,9 +6,7 @@ import torch
 from praxon.policies.denoising.engine import DenoisingEngine
 from praxon.policies.denoising.samplers import FlowSampler
 from praxon.policies.denoising.solvers import SOLVERS, integrate
-from praxon.policies.networks.encoders import ObservationEncoder, spatial_softmax
 from praxon.policies.networks.transformer import TimeFeatures, TransformerDenoiser
-from praxon.policies.normalizer import Normalizer
 
 
 @pytest.fixture
@@ -82,19 +80,3 @@ def test_time_features_have_the_stated_periods():
     assert periods.max() == pytest.approx(4.0)
     here, later = features(torch.tensor([[0.1, 0.1 + 4e-3]]))[0]
     assert here[0] == pytest.approx(later[0].item(), abs=1e-3)  # one shortest period on
-
-
-def test_spatial_softmax_finds_a_peak():
-    maps = torch.zeros(1, 2, 5, 9)
-    maps[0, 0, 0, 8] = 50.0  # top right
-    maps[0, 1, 2, 4] = 50.0  # middle
-    torch.testing.assert_close(spatial_softmax(maps)[0], torch.tensor([[1.0, -1.0], [0.0, 0.0]]))
-
-
-def test_one_token_per_step_and_camera_and_step(contract, camera_contract, batch_of, statistics_of):
-    for described, count in ((contract, 2), (camera_contract, 4)):
-        normalizer = Normalizer(described)
-        normalizer.fit(statistics_of(described))
-        tokens = ObservationEncoder(described, width=32)(batch_of(described, 3), normalizer)
-        assert tokens.shape == (3, count, 32)
-        assert torch.isfinite(tokens).all()

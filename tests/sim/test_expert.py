@@ -5,6 +5,7 @@ import pytest
 
 from praxon.robots.panda import PANDA
 from praxon.sim.expert import ToolControl, ToolTarget, square_grasp_yaw
+from praxon.sim.factory import make_simulation
 from praxon.sim.perturbation import PerturbedAgent
 
 
@@ -50,7 +51,8 @@ class Constant:
 
 
 def test_pushes_have_their_height_and_leave_the_intention_and_the_gripper_alone():
-    agent = PerturbedAgent(Constant(), PANDA, std_rad=0.02, period_s=0.05, rate_hz=0.6, duration_s=0.4)
+    heights = make_simulation("reach").push_heights(joint_rad=0.02, box_share=1.0)
+    agent = PerturbedAgent(Constant(), heights, period_s=0.05, rate_hz=0.6, duration_s=0.4)
     agent.reset(0)
     actions = np.stack([agent.act(None)[0] for _ in range(40_000)])
     noise = actions - np.array(PANDA.home)

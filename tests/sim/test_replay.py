@@ -19,7 +19,7 @@ IK_TOLERANCE_RAD = 0.02
 def recorded(replay, seed, std_rad=0.0):
     """An expert's episode and where it began."""
     simulation = make_simulation(replay.task.name)
-    agent = PerturbedAgent(simulation.task.expert(simulation.scene, PERIOD_S), replay.scene.robot, std_rad, PERIOD_S)
+    agent = PerturbedAgent(simulation.expert(), simulation.push_heights(std_rad, 0.0), PERIOD_S)
     frames = record_episode(simulation, agent, seed, linger_s=0.5).frames
     poses = {body: frames[f"observation.{body}_pose"][0].astype(np.float64) for body in replay.task.objects}
     return frames, Start(frames["observation.state"][0].astype(np.float64), poses)
@@ -29,7 +29,7 @@ def replayed(replay, frames, start):
     agent = PathAgent(replay.scene.robot, PERIOD_S)
     agent.path = tool_path(agent.control, replay.scene.robot, frames["observation.state"], frames["action"])
     replay.begin = start
-    demonstrator = PerturbedAgent(agent, replay.scene.robot, 0.0, PERIOD_S)
+    demonstrator = PerturbedAgent(agent, replay.push_heights(0.0, 0.0), PERIOD_S)
     return record_episode(replay, demonstrator, 0, linger_s=0.5), agent
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from praxon.errors import ConfigError
 from praxon.sim.factory import make_robot, make_task
+from praxon.sim.registration import own_tasks
 from praxon.sim.symmetry import IDENTITY, Anchor, Symmetry, Transform
-from praxon.targets import options
 
 RNG = np.random.default_rng(0)
 TRANSFORMS = [
@@ -111,7 +111,7 @@ def test_transforms_take_the_anchors_from_here_to_there(mirrored):
 # -- what tasks declare ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", options("task"))
+@pytest.mark.parametrize("name", own_tasks())
 def test_a_task_declares_anchors_that_it_observes_or_nothing(name):
     task = make_task(name, make_robot("panda"))
     assert task.symmetry is None or {anchor.body for anchor in task.symmetry.anchors} <= set(task.objects)
@@ -119,7 +119,7 @@ def test_a_task_declares_anchors_that_it_observes_or_nothing(name):
 
 def test_a_goal_that_stays_leaves_no_symmetry_and_the_others_have_one():
     robot = make_robot("panda")
-    declared = {name for name in options("task") if make_task(name, robot).symmetry is not None}
+    declared = {name for name in own_tasks() if make_task(name, robot).symmetry is not None}
     assert {"lift", "pick_place", "reach"} <= declared
     assert "push_t" not in declared
 

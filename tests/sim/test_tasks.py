@@ -1,4 +1,4 @@
-"""The contract of every task that has a config: deterministic, finite, not solved at the start, solved by its expert."""
+"""The contract of every task of ours that has a config: deterministic, finite, not solved at the start, solved by its expert."""
 
 import os
 
@@ -9,11 +9,11 @@ from gymnasium.utils.env_checker import check_env
 
 from praxon.errors import RobotError
 from praxon.sim.factory import make_simulation
-from praxon.sim.registration import env_id
+from praxon.sim.registration import env_id, own_tasks
 from praxon.sim.seeds import Purpose, episode_seeds
-from praxon.targets import load_option, options
+from praxon.targets import load_option
 
-TASKS = options("task")
+TASKS = own_tasks()
 SEEDS = episode_seeds(Purpose.EVALUATE, 123, 8)
 
 

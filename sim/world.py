@@ -1,0 +1,178 @@
+"""World: a place where agents act for episodes. A task on a robot in MuJoCo is one, a gymnasium environment another.
+
+What verbs need of either is here; how an episode is paced, ended and summed up is written once, in ``run``.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from praxon.contract import Observation, PolicyContract
+from praxon.robots.base import Agent
+from praxon.robots.loop import Tick
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How an episode went.
+
+    Args:
+        seed: that fixed its start.
+        success: whether the task was solved before the time limit.
+        steps: control steps taken.
+        seconds: simulated time [s].
+        mean_reward: reward averaged over steps.
+        clamped: fraction of steps on which the action was changed before it was carried out: by the safety filter of a
+            robot, by the bounds of an environment's action space.
+        metrics: largest or smallest task figures seen, by name ``max_*`` and ``min_*``, and the world's own totals.
+        wall_s: time it took [s].
+    """
+
+    seed: int
+    success: bool
+    steps: int
+    seconds: float
+    mean_reward: float
+    clamped: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    wall_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the world says of its present state.
+
+    Args:
+        reward: of the last step.
+        success: whether the task is solved now.
+        metrics: task figures by name.
+        ended: whether the episode cannot go on.
+    """
+
+    reward: float
+    success: bool
+    metrics: Mapping[str, float]
+    ended: bool = False
+
+
+class Pictures(Protocol):
+    """A view of a world."""
+
+    def render(self) -> np.ndarray:
+        """The picture now, (height, width, 3) uint8 RGB."""
+
+    def close(self) -> None:
+        """Free what pictures need."""
+
+
+class World(ABC):
+    """Where episodes run.
+
+    Attributes:
+        contract: what agents see and command here; it names task and robot, and its control period paces the episode.
+        instruction: the task in words.
+        step_limit: control steps after which an episode ends.
+    """
+
+    contract: PolicyContract
+    instruction: str
+    step_limit: int
+
+    @abstractmethod
+    def expert(self) -> Agent:
+        """Who knows how it is done; ``ConfigError`` where nobody does."""
+
+    @abstractmethod
+    def idle(self) -> Agent:
+        """An agent that does nothing: the baseline below every other."""
+
+    @abstractmethod
+    def push_heights(self, joint_rad: float, box_share: float) -> np.ndarray:
+        """Standard deviation of a push on each component of the action, (A,), for ``PerturbedAgent``.
+
+        Args:
+            joint_rad: where actions are joint positions [rad].
+            box_share: where they have bounds only: a share of half their range.
+        """
+
+    @abstractmethod
+    def first_observation(self, seed: int) -> Observation:
+        """Begin the episode of this seed; returns what is seen at its start."""
+
+    def performer(self, agent: Agent) -> Agent:
+        """Who acts here for an agent that speaks in the contract's actions; itself where the world takes those."""
+        return agent
+
+    def demonstrated(self, action: np.ndarray) -> np.ndarray:
+        """What an action of the expert is in the contract's terms, as it is recorded."""
+        return action.astype(np.float32)
+
+    @abstractmethod
+    def view(self, height: int, width: int) -> Pictures:
+        """How this world is filmed, ``height`` x ``width`` [pixels]."""
+
+    @abstractmethod
+    def filming_problem(self) -> str | None:
+        """None where ``view`` works here, else one sentence saying what is missing."""
+
+    @abstractmethod
+    def _start(self, agent: Agent, seed: int, subscribers: Sequence[Callable[[Tick], None]]) -> Callable[[], Tick]:
+        """Reset world and agent; returns what carries out one control step."""
+
+    @abstractmethod
+    def _judge(self) -> Judgement:
+        """The world's opinion of the step just taken."""
+
+    def _totals(self) -> dict[str, float]:
+        """Figures of a whole episode, by name."""
+        return {}
+
+    def run(
+        self,
+        agent: Agent,
+        seed: int,
+        subscribers: Sequence[Callable[[Tick], None]] = (),
+        linger_s: float = 0.0,
+    ) -> EpisodeResult:
+        """Run one episode: to success, to the time limit, or until the world ends it.
+
+        Args:
+            agent: who acts; reset with the same seed.
+            seed: of start and agent.
+            subscribers: see every tick.
+            linger_s: how long to go on after success [s], so that recorded demonstrations show how to stay.
+        """
+        began = time.perf_counter()
+        step = self._start(agent, seed, subscribers)
+        period_s = self.contract.chunk.control_period_s
+        limit = self.step_limit
+        steps, clamped, rewards, success = 0, 0, 0.0, False
+        extremes: dict[str, float] = {}
+        while steps < limit:
+            tick = step()
+            steps += 1
+            clamped += bool(tick.command.report.causes)
+            judgement = self._judge()
+            rewards += judgement.reward
+            for name, value in judgement.metrics.items():
+                extremes[f"max_{name}"] = max(value, extremes.get(f"max_{name}", value))
+                extremes[f"min_{name}"] = min(value, extremes.get(f"min_{name}", value))
+            if not success and judgement.success:
+                success = True
+                limit = min(limit, steps + round(linger_s / period_s))
+            if judgement.ended:
+                break
+        return EpisodeResult(
+            seed,
+            success,
+            steps,
+            steps * period_s,
+            rewards / max(steps, 1),
+            clamped / max(steps, 1),
+            extremes | self._totals(),
+            time.perf_counter() - began,
+        )

@@ -1,0 +1,109 @@
+"""A policy from outside the repository: one file and one config in any folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from praxon.cli import run
+from praxon.targets import load_option, options
+
+ROOT = Path(__file__).parents[2]
+POLICY = '''
+"""mine: flow matching with errors that count by their absolute value."""
+
+from praxon.policies.flow_matching import FlowMatchingPolicy
+
+
+class Mine(FlowMatchingPolicy):
+    def error(self, *arguments):
+        return super().error(*arguments).add(1e-8).sqrt()
+'''
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The folder, and demonstrations."""
+    root = tmp_path_factory.mktemp("my lab")
+    (root / "policy_of_mine.py").write_text(POLICY)
+    (root / "configs" / "policy").mkdir(parents=True)
+    config = load_option("policy", "debug") | {"_target_": "policy_of_mine.Mine"}
+    (root / "configs" / "policy" / "mine.yaml").write_text(yaml.safe_dump(config))
+    assert run(["collect", "task=reach", "episodes=2", f"run_dir={root / 'collected'}"]) == 0
+    return root
+
+
+def praxon(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "praxon", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_it_is_trained_evaluated_in_worker_processes_and_held_to_the_contract(lab):
+    dataset = f"dataset={lab / 'collected' / 'dataset'}"
+    trained = praxon(
+        "train",
+        "--path",
+        lab,
+        "policy=mine",
+        "steps=3",
+        "training.tensorboard=false",
+        dataset,
+        f"run_dir={lab / 'run'}",
+    )
+    assert trained.returncode == 0, trained.stderr
+    evaluate = ["eval", f"bundle={lab / 'run' / 'bundle'}", "episodes=2", "workers=2", f"run_dir={lab / 'evaluated'}"]
+    evaluated = praxon(*evaluate, "--path", lab)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((lab / "evaluated" / "result.json").read_text())["episodes"] == 2
+    alone = praxon(*evaluate)
+    assert alone.returncode == 1
+    assert (
+        "No module named 'policy_of_mine'; where it lies outside Praxon, --path <folder> or PRAXON_PATH" in alone.stderr
+    )
+    held = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            str(ROOT / "tests/policies/test_policy_contract.py"),
+            "-k",
+            "mine",
+            "-p",
+            "no:cacheprovider",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PRAXON_PATH": str(lab), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert held.returncode == 0, held.stdout
+    assert " passed" in held.stdout
+
+
+def test_its_settings_are_overridden_and_explained(lab, capsys, monkeypatch):
+    assert "mine" not in options("policy")
+    assert run(["--path", str(lab), "train", "policy=mine", "--help"]) == 0
+    assert "policy.network.width=32" in capsys.readouterr().out
+    assert "mine" not in options("policy")
+    monkeypatch.setenv("PRAXON_PATH", str(lab))
+    assert "mine" in options("policy")
+    assert run(["train", "policy=mine", "policy.network.widht=3"]) == 1
+    assert "Did you mean 'policy.network.width'?" in capsys.readouterr().err
+
+
+def test_a_name_that_is_taken_and_a_folder_that_is_not_there_are_refused(lab, tmp_path, capsys):
+    (tmp_path / "configs" / "policy").mkdir(parents=True)
+    (tmp_path / "configs" / "policy" / "flow.yaml").write_text("_target_: a.B\n")
+    assert run(["train", "--path", str(tmp_path), "dataset=nowhere", "policy=flow"]) == 1
+    assert "There are two configs for the policy 'flow'" in capsys.readouterr().err
+    assert run(["train", "--path", str(tmp_path / "nowhere"), "policy=flow"]) == 1
+    assert f"There is no folder '{tmp_path / 'nowhere'}'" in capsys.readouterr().err
+    assert run(["train", "--path"]) == 1
+    assert "--path needs a folder" in capsys.readouterr().err
