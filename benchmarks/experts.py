@@ -22,7 +22,7 @@ EPISODES, WORKERS = 100, 2
 def main() -> None:
     """Run, print, keep."""
     for task in sys.argv[1:] or own_tasks():
-        make = partial(evaluator, load_option("task", task), load_option("robot", "panda"), "expert", None, 1)
+        make = partial(evaluator, load_option("task", task), load_option("robot", "panda"), "expert", None, {}, 1)
         seeds = episode_seeds(Purpose.EVALUATE, 0, EPISODES)
         results = [episode.result for episode in run_seeds(make, seeds, WORKERS)]
         result = {

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -103,8 +104,9 @@ def run_job(verb: str, module: str, config: Config) -> float:
                 composed.resume = begun
             importlib.import_module(module).run(composed)
             (folder / PROBLEM).unlink(missing_ok=True)
-        except PraxonError as error:  # the other jobs go on; the report tells of it
-            (folder / PROBLEM).write_text(f"{error}\n")
+        except Exception as error:  # the other jobs go on; the report tells of it
+            sentence = str(error) if isinstance(error, PraxonError) else traceback.format_exc()
+            (folder / PROBLEM).write_text(f"{sentence.strip()}\n")
             return math.nan
         result = done(folder, settings) or {}
     return next((float(result[name]) for name in OBJECTIVES if result.get(name) is not None), math.nan)
@@ -124,7 +126,9 @@ def done(folder: Path, settings: list[str]) -> dict[str, Any] | None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     if not made_with.exists():
-        made_with.write_text(json.dumps(settings))
+        whole = made_with.with_suffix(f".{os.getpid()}")  # tasks of one job may be here at once
+        whole.write_text(json.dumps(settings))
+        os.replace(whole, made_with)
     finished = folder / RESULT
     return json.loads(finished.read_text()) if finished.exists() else None
 
@@ -171,12 +175,13 @@ def _folder(overrides: Sequence[Override], asked: list[str]) -> Path:
 
 
 def _join_tasks() -> None:
-    """Tasks that a launcher gave to one job train together, as if torchrun had started them."""
-    if int(os.environ.get("SUBMITIT_LOCAL_NTASKS", os.environ.get("SLURM_NTASKS", "1"))) == 1:
+    """Tasks that submitit gave to one job train together, as if torchrun had started them."""
+    if "SUBMITIT_EXECUTOR" not in os.environ:  # in an allocation of several tasks, but not one of them
         return
     import submitit
 
-    submitit.helpers.TorchDistributedEnvironment().export()
+    if submitit.JobEnvironment().num_tasks > 1:
+        submitit.helpers.TorchDistributedEnvironment().export()
 
 
 def _report(verb: str, folder: Path) -> dict[str, Any]:
@@ -190,7 +195,7 @@ def _report(verb: str, folder: Path) -> dict[str, Any]:
         else:
             text = (place / PROBLEM).read_text().strip() if (place / PROBLEM).exists() else "It left no result."
             job["problem"] = text
-            problems.append(f"{place.name} ({' '.join(job['settings'])}): {text}")
+            problems.append(f"{place.name} ({' '.join(job['settings'])}): {text.splitlines()[-1]}")
         jobs.append(job)
     report = {"verb": verb, "jobs": jobs}
     write_json(folder / RESULT, report)

@@ -4,7 +4,7 @@ Writes result.json with success, Wilson interval, latency and every episode; vid
 Example: praxon eval bundle=runs/lift-flow/bundle task=lift episodes=50 seed=7
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,9 @@ class Evaluator:
         return Evaluated(result, [1e3 * seconds for seconds in self.latencies_s])
 
 
-def evaluator(task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: str | None, threads: int) -> Evaluator:
+def evaluator(
+    task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: str | None, engine: dict[str, Any], threads: int
+) -> Evaluator:
     """Build what runs episodes; called once in each process."""
     if agent != "policy":
         world = make_world(task, robot)
@@ -62,6 +64,7 @@ def evaluator(task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: s
 
     torch.set_num_threads(threads)
     loaded = load_bundle(Path(str(bundle)))
+    loaded.policy.configure_engine(engine)
     world = make_world(task, robot, policy_contract=loaded.contract)
     runner = InlineRunner()
     policy_agent = ChunkAgent(loaded.policy, world.contract, runner)
@@ -77,7 +80,13 @@ def run(config: Config) -> dict[str, Any]:
         config.agent != "policy" or config.bundle is not None,
         "No bundle was given; bundle=<folder> names a policy, agent=expert or agent=hold need none.",
     )
-    make = partial(evaluator, task_of(config), plain(config.robot), config.agent, config.bundle, config.threads)
+    require(
+        config.engine is None or (isinstance(config.engine, Mapping) and config.agent == "policy"),
+        f"engine is {config.engine}; a policy's settings by name are needed, such as engine={{steps:4}}, and praxon info lists "
+        "those of a bundle.",
+    )
+    engine = plain(config.engine) if config.engine else {}
+    make = partial(evaluator, task_of(config), plain(config.robot), config.agent, config.bundle, engine, config.threads)
     here = make()
     work = Run("eval", config)
     work.start()
@@ -98,6 +107,7 @@ def run(config: Config) -> dict[str, Any]:
         "robot": here.world.contract.robot,
         "agent": config.agent,
         "bundle": config.bundle if config.agent == "policy" else None,
+        "engine": engine,
         "seed": config.seed,
         **success_summary(successes, len(results)),
         "latency_ms": latency_summary([value for evaluated in episodes for value in evaluated.latencies_ms]),

@@ -59,8 +59,9 @@ def _show_bundle(path: Path) -> dict[str, Any]:
     console.print(bundle.card)
     console.print(_features(bundle.contract))
     chunk = bundle.contract.chunk
+    averaged = "" if chunk.ensemble is None else f" as the mean of all chunks (m = {chunk.ensemble:g})"
     console.print(
-        f"chunk of {chunk.horizon} actions every {chunk.control_period_s:g} s, {chunk.num_execute} executed, "
+        f"chunk of {chunk.horizon} actions every {chunk.control_period_s:g} s, {chunk.num_execute} executed{averaged}, "
         f"{chunk.num_obs_steps} observations; engine: {', '.join(f'{k}={v}' for k, v in bundle.engine.items())}"
     )
     console.print(f"digest {bundle.digest}")

@@ -27,6 +27,7 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.policies.bundle import load_bundle
     from praxon.ros_nodes import graph
     from praxon.ros_nodes.serving import robot_contract
+    from praxon.ros_nodes.streams import stream
     from praxon.sim.factory import make_simulation
 
     bundle = Path(config.bundle)
@@ -36,6 +37,8 @@ def run(config: Config) -> dict[str, Any]:
     # What does not fit is refused before any process starts.
     simulation = make_simulation(task, robot, policy_contract=contract)
     contract.require(robot_contract(simulation.scene.robot, contract), f"robot '{robot}' over ROS")
+    for feature in contract.observations:
+        stream(feature, simulation.scene.robot)
     work = Run("serve", config)
     work.start()
 

@@ -40,8 +40,9 @@ class Processes:
             device: ``cpu`` or ``cuda``; in several processes ``cuda`` is each one's own.
 
         Raises:
-            ConfigError: a launcher asks for a way of training that is not supported.
+            ConfigError: there is no such device, or a launcher asks for a way of training that is not supported.
         """
+        require_device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(0, 1, torch.device(device))
         for name in REFUSED:
@@ -123,6 +124,17 @@ class Processes:
             from accelerate import PartialState
 
             PartialState().destroy_process_group()
+
+
+def require_device(name: str) -> None:
+    """Refuse a device that this machine has not.
+
+    Raises:
+        ConfigError: listing what there is.
+    """
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name not in (*there, *(["cuda"] if len(there) > 1 else [])):
+        raise ConfigError(f"Device '{name}' is not available here; device={' or '.join(there)} is.")
 
 
 def accumulating(module: nn.Module, more: bool) -> AbstractContextManager[Any]:

@@ -36,10 +36,9 @@ class Precision:
 
     def autocast(self) -> torch.autocast:
         """The context of a forward pass."""
-        kind = torch.float32 if self.name == "float32" else getattr(torch, self.name)
-        return torch.autocast(
-            self._device.type, None if kind is torch.float32 else kind, enabled=self.name != "float32"
-        )
+        if self.name == "float32":
+            return torch.autocast(self._device.type, enabled=False)
+        return torch.autocast(self._device.type, getattr(torch, self.name))
 
     @property
     def may_skip(self) -> bool:

@@ -62,5 +62,6 @@ class Prefetcher:
         arrays = self._windows.batch(indices, draw=self._drawn)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if self._device.type == "cuda":
-            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+            with torch.cuda.device(self._device):  # a new thread is on the first GPU
+                tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
         return tensors

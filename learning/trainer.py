@@ -14,7 +14,7 @@ import torch
 
 from praxon.datasets.sampler import Sampler, ShuffledSampler
 from praxon.errors import ConfigError, DatasetError
-from praxon.learning.distributed import Processes
+from praxon.learning.distributed import Processes, require_device
 from praxon.learning.precision import PRECISIONS
 from praxon.learning.prefetch import Windows
 from praxon.learning.training_run import StepReport, TrainingResult, TrainingRun
@@ -44,7 +44,7 @@ class Trainer:
         ema_power, ema_max_decay: of the average.
         precision: ``float32``, ``bfloat16`` or ``float16`` (autocast; the last scales the loss), or ``auto``: bfloat16
             where the processor multiplies it.
-        compile: run the loss through ``torch.compile``.
+        compile: run the loss through ``torch.compile``, where the policy is ``compilable``.
         checkpoint_every: steps between checkpoints; the last two are kept.
         tensorboard: write event files.
         seed: of the order of samples and of every random number in training.
@@ -83,8 +83,7 @@ class Trainer:
             raise ConfigError(f"Training setting minutes is {self.minutes}; it must be positive or null.")
         if len(tuple(self.betas)) != 2:
             raise ConfigError(f"Training setting betas is {self.betas}; two numbers are needed.")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"Device '{self.device}' is not available here; device=cpu is.")
+        require_device(self.device)
         if self.precision not in PRECISIONS:
             raise ConfigError(f"Precision '{self.precision}' does not exist. Precisions: {', '.join(PRECISIONS)}.")
 

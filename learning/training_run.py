@@ -73,7 +73,7 @@ class Objective(nn.Module):
     def __init__(self, policy: Policy, compiled: bool) -> None:
         super().__init__()
         self.policy = policy
-        self.loss = torch.compile(policy.loss) if compiled else policy.loss
+        self.loss = torch.compile(policy.loss) if compiled and policy.compilable else policy.loss
 
     def forward(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """See ``Policy.loss``."""
@@ -263,9 +263,9 @@ class TrainingRun:
             if name is not None:
                 raise DatasetError(f"{where}: feature '{name}' of the dataset holds values that are not finite.")
         remedy = f"the learning rate is {self.settings.learning_rate}; a lower one, or float32 precision, may help"
-        for kind in ("weights", "gradient"):
+        for kind in ("value", "gradient"):
             for name, parameter in self.policy.named_parameters():
-                values = parameter if kind == "weights" else parameter.grad
+                values = parameter if kind == "value" else parameter.grad
                 if values is not None and not torch.isfinite(values).all():
                     raise ConfigError(f"{where}: the {kind} of '{name}' is not finite; {remedy}.")
         raise ConfigError(f"{where}: the loss is not finite although data and weights are; {remedy}.")

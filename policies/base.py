@@ -87,6 +87,11 @@ class Policy(nn.Module, ABC):
         """Whether a chunk is the same whatever the noise."""
         return False
 
+    @property
+    def compilable(self) -> bool:
+        """Whether ``loss`` may go through ``torch.compile``, which knows no second derivatives."""
+        return True
+
     def needs(self) -> Needs:
         """What ``loss`` reads of a batch besides the features of the contract."""
         return Needs()

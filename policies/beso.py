@@ -1,4 +1,4 @@
-"""BESO: a score-based policy with Karras preconditioning of three steps that can be given a goal.
+"""BESO: a score-based policy with Karras preconditioning that samples in three steps and can be given a goal.
 
 Reuss et al., "Goal-Conditioned Imitation Learning using Score-based Diffusion Policies", arXiv 2304.02532. With a chunk a
 in network units, noise n ~ N(0, I) and a noise level sigma from a truncated log-logistic distribution, the network F is
@@ -10,12 +10,12 @@ which weighs all levels alike.
 
 What differs from the paper. It predicts the single next action after a window of past actions; here, as everywhere in
 Praxon, a chunk is predicted from a window of observations. It leaves actions unscaled with sigma_data 0.5; here they have
-unit variance, so sigma_data is 1 and sigma_min, 0.005 to 0.1 there, is twice the upper end. Its sigma_max, 1, would be 2 here,
-where noise hides a single action; a chunk of n correlated components is hidden by sqrt(n) times as much, and where the largest
-noise does not hide it the network never has to find the way from the observation. So sigma_max is 20, and the levels of
-training spread twice as wide (scale 1, for which uniform flow times are the same distribution). Among samplers of three steps
-DPM-Solver++(2M) on Karras's levels kept two ways of doing a task apart best; the paper's are ``ddim`` and
-``euler_ancestral`` on ``exponential`` or ``linear`` levels.
+unit variance, so sigma_data is 1 and equal levels are twice as large: sigma_min, 0.005 to 0.1 there, would be 0.01 to 0.2 and
+is 0.1. Its sigma_max, 1, would be 2 here, where noise hides a single action; a chunk of n correlated components is hidden by
+sqrt(n) times as much, and where the largest noise does not hide it the network never has to find the way from the
+observation. So sigma_max is 20, and the levels of training spread twice as wide (scale 1, for which uniform flow times are the
+same distribution). Among samplers of three steps DPM-Solver++(2M) on Karras's levels kept two ways of doing a task apart best;
+the paper's are ``ddim`` and ``euler_ancestral`` on ``exponential`` or ``linear`` levels.
 
 Goals are the observation features named ``goal.*``. Training drops them with probability ``goal_dropout``, so that sampling can
 weigh the answers with and without them (see ``denoising.guidance``). Without such features guidance has no effect.
@@ -42,7 +42,7 @@ class BesoPolicy(GenerativePolicy):
         encoder, network: configs of the observation encoder and the denoiser.
         sigma_data, sigma_min, sigma_max: see ``Preconditioning``.
         sigma_spread: scale of the logistic distribution of ln sigma in training.
-        goal_dropout: probability of training a sample without its goal.
+        goal_dropout: probability of training a sample without its goal; at 0 and 1 one of the two answers is never learned.
         guidance: weight w of the goal at inference: 0 without it, 1 with it, 1.5 to 2 in the paper.
         solver, steps, schedule: see ``KarrasSampler``.
         options: of ``GenerativePolicy``.
@@ -83,8 +83,14 @@ class BesoPolicy(GenerativePolicy):
         return GuidedDenoiser(inner, self.encoder.goal_slice, self.encoder.width, weight)
 
     def make_sampler(self, **settings: Any) -> KarrasSampler:
-        """A solver over noise levels."""
-        return KarrasSampler(self.preconditioning, **settings)
+        """A solver over noise levels; guidance may ask for nothing that was not learned."""
+        sampler = KarrasSampler(self.preconditioning, **settings)
+        learned = {0.0: 1.0, 1.0: 0.0}.get(self.goal_dropout, sampler.guidance)
+        if sampler.guidance != learned and any(feature.is_goal for feature in self.contract.observations):
+            raise ConfigError(
+                f"With goal_dropout={self.goal_dropout} only guidance={learned} has been learned; got {sampler.guidance}."
+            )
+        return sampler
 
     def configure_engine(self, settings: Mapping[str, Any]) -> None:
         """See ``GenerativePolicy.configure_engine``; the guidance weight goes to the network."""

@@ -47,7 +47,7 @@ def policy_contract(config: Mapping[str, Any], contract: PolicyContract, tasks: 
         if not tasks:
             raise ConfigError("A policy can be conditioned on the task only where the data say which tasks there are.")
         chosen = chosen.with_tasks(tasks)
-    return chosen.with_chunk(**config.get("chunk", {}))
+    return chosen.with_chunk(**(config.get("chunk") or {}))
 
 
 def build_part(config: Mapping[str, Any], parent: type, *arguments: Any, **more: Any) -> Any:

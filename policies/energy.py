@@ -32,6 +32,9 @@ from praxon.policies.denoising.descent import DescentSampler
 from praxon.policies.generative import GenerativePolicy
 from praxon.policies.networks.energy_transformer import EnergyTransformer
 
+NEAREST = 0.2
+"""w_0: nearer to the demonstration than this part of the way, errors count no more."""
+
 
 class EnergyPolicy(GenerativePolicy):
     """Trained through unrolled descent, sampled by descent until it rests.
@@ -81,6 +84,11 @@ class EnergyPolicy(GenerativePolicy):
         }
         super().__init__(contract, encoder=encoder, network=network, engine=engine, **options)
 
+    @property
+    def compilable(self) -> bool:
+        """Forces are derivatives of a network, and training differentiates them again."""
+        return False
+
     def make_sampler(self, **settings: Any) -> DescentSampler:
         """Descent."""
         return DescentSampler(**settings)
@@ -101,7 +109,7 @@ class EnergyPolicy(GenerativePolicy):
             error_BTA = error_BTA + (heading_BTA - action_BTA).square()
             if step < self.unroll:
                 x_BTA = x_BTA + self.unroll_noise * torch.randn(x_BTA.shape, generator=generator, device=device)
-        error_BTA = error_BTA / self.unroll / ((1.0 - time_B11).square() + SURE**2)
+        error_BTA = error_BTA / self.unroll / ((1.0 - time_B11).square() + NEAREST**2)
         if self.anchor:
             resting_B = self.network.energy(action_BTA, condition).float() / action_BTA[0].numel()
             error_BTA = error_BTA + self.anchor * resting_B.square()[:, None, None]
@@ -134,7 +142,3 @@ class EnergyPolicy(GenerativePolicy):
             lambda x_BTA, _: self.network.denoise(x_BTA, nothing, condition), self.noise_scale * noise
         ).steps_B
         return steps_B
-
-
-SURE = 0.2
-"""w_0: below this distance from the demonstration, errors count no more than at it."""

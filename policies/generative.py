@@ -8,6 +8,7 @@ What differs between diffusion, flow matching and their one-step relatives is th
 gives ``error`` and ``make_sampler``, everything else is here.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -68,7 +69,7 @@ class GenerativePolicy(Policy):
                 "need absolute ones."
             )
         self.lead = lead
-        self.mask_padding, self.noise_scale = mask_padding, noise_scale
+        self.mask_padding, self.noise_scale = mask_padding, _noise_scale(noise_scale)
         self.engine = DenoisingEngine(self.make_sampler(**engine))
         self.encoder = self.make_encoder(encoder)
         self.network = self.make_network(network, **({"spans": True} if spans else {}))
@@ -80,7 +81,12 @@ class GenerativePolicy(Policy):
 
     def make_network(self, config: Mapping[str, Any], **options: Any) -> Denoiser:
         """The network of this config, for ``self.encoder``'s tokens; likewise."""
-        sizes = (self.actions.size, self.lead + self.contract.chunk.horizon, self.encoder.num_tokens, self.encoder.width)
+        sizes = (
+            self.actions.size,
+            self.lead + self.contract.chunk.horizon,
+            self.encoder.num_tokens,
+            self.encoder.width,
+        )
         network: Denoiser = build_part(config, Denoiser, *sizes, **options)
         return network
 
@@ -101,7 +107,9 @@ class GenerativePolicy(Policy):
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """See ``Policy.loss``; in network units."""
         action_BTA = self.encode_actions(batch)
-        error_BT = self.error(action_BTA, self.encoder(batch, self.normalizer, generator), generator).float().mean(dim=-1)
+        error_BT = (
+            self.error(action_BTA, self.encoder(batch, self.normalizer, generator), generator).float().mean(dim=-1)
+        )
         if not self.mask_padding:
             return error_BT.mean(dim=-1)
         valid_BT = (~batch["action_is_pad"]).to(error_BT.dtype)
@@ -131,7 +139,11 @@ class GenerativePolicy(Policy):
         return {**self.engine.sampler.settings(), "noise_scale": self.noise_scale}
 
     def configure_engine(self, settings: Mapping[str, Any]) -> None:
-        """Take the sampler's settings from a bundle's ``engine.yaml``, or from the command line."""
+        """Take the sampler's settings, as from a bundle's ``engine.yaml``; those that are not named stay.
+
+        Raises:
+            ConfigError: a setting does not exist or cannot be; all then stay as they were.
+        """
         known = self.engine_settings()
         for name in settings:
             if name not in known:
@@ -139,5 +151,15 @@ class GenerativePolicy(Policy):
                     f"Engine setting '{name}' does not exist. Settings: {', '.join(known)}.{nearest(name, known)}"
                 )
         chosen = {**known, **settings}
-        self.noise_scale = float(chosen.pop("noise_scale"))
-        self.engine = DenoisingEngine(self.make_sampler(**chosen))
+        noise_scale = _noise_scale(chosen.pop("noise_scale"))
+        try:
+            engine = DenoisingEngine(self.make_sampler(**chosen))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"The engine settings {chosen} cannot be used: {error}.") from error
+        self.engine, self.noise_scale = engine, noise_scale
+
+
+def _noise_scale(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigError(f"The noise scale is a number from 0 on; got {value!r}.")
+    return float(value)

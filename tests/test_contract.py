@@ -52,6 +52,11 @@ def test_what_does_not_fit_is_listed_with_both_sides(offered, both):
 def test_impossible_contracts_are_refused_at_once():
     with pytest.raises(ContractError, match="1 to 4 would do"):
         Chunk(horizon=4, num_execute=5)
+    for wrong in ({"horizon": "many"}, {"horizon": 8.5}, {"num_obs_steps": None}):
+        with pytest.raises(ContractError, match=f"{next(iter(wrong))} is .*; a whole number is needed"):
+            Chunk(**wrong)
+    with pytest.raises(ContractError, match="ensemble is 'x'; a number is needed"):
+        Chunk(ensemble="x")
     with pytest.raises(ContractError, match="names 2 components but has shape"):
         replace(STATE, shape=(3,))
     with pytest.raises(ContractError, match="Kinds: joint_position"):

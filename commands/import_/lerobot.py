@@ -20,10 +20,12 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.policies.lerobot.convert import KINDS, bare_contract, convert
 
     checkpoint = read_checkpoint(Path(str(config.path)), KINDS)
+    given = [name for name in ("robot", "task", "control_hz") if config[name] is not None]
     if config.dataset is not None:
+        require(not given, f"The dataset says its {', '.join(given)}; leave that out, or leave dataset= out.")
         contract = LeRobotDataset(Path(str(config.dataset))).contract
     else:
-        missing = [name for name in ("robot", "task", "control_hz") if config[name] is None]
+        missing = [name for name in ("robot", "task", "control_hz") if name not in given]
         require(
             not missing,
             f"A checkpoint does not say its {', '.join(missing)}: dataset=<folder> names a dataset of the same features, or "

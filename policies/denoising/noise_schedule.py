@@ -7,7 +7,7 @@ At level k of N, numbered as in DDPM (Ho et al., arXiv 2006.11239) from 0, nearl
 Flow time is t = 1 - k / N. The betas come from ``diffusers``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,6 @@ class NoiseSchedule:
         num_levels: N.
         betas: ``squaredcos_cap_v2`` (Nichol and Dhariwal, arXiv 2102.09672), ``linear`` or ``scaled_linear``.
         first_beta, last_beta: ends of the linear ones; the cosine has none.
-        trained_betas: the betas themselves, instead of a named schedule.
 
     Raises:
         ConfigError: unknown schedule, or fewer than two levels.
@@ -36,7 +35,6 @@ class NoiseSchedule:
     betas: str = "squaredcos_cap_v2"
     first_beta: float = 1e-4
     last_beta: float = 0.02
-    trained_betas: tuple[float, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.betas not in BETA_SCHEDULES:
@@ -55,7 +53,6 @@ class NoiseSchedule:
             "beta_schedule": self.betas,
             "beta_start": self.first_beta,
             "beta_end": self.last_beta,
-            "trained_betas": None if self.trained_betas is None else list(self.trained_betas),
         }
 
     @cached_property

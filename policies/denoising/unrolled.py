@@ -107,7 +107,7 @@ def _scheduler(kind: type, settings: dict[str, Any], steps: int, predicts_clean:
     parameters = inspect.signature(kind).parameters
     fixed = {"prediction_type": "sample" if predicts_clean else "epsilon", "clip_sample": False}
     given = {**settings, **{name: value for name, value in fixed.items() if name in parameters}}
-    scheduler = kind(**{name: value for name, value in given.items() if value is not None})
+    scheduler = kind(**given)
     scheduler.set_timesteps(steps)
     return scheduler
 

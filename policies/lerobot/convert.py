@@ -52,7 +52,9 @@ def convert(checkpoint: LeRobotCheckpoint, contract: PolicyContract) -> Converte
         config = KINDS[checkpoint.kind].policy_config(checkpoint)
         policy = build_policy(config, contract)
     except (TypeError, ValueError) as error:
-        raise BundleError(f"The config.json of '{checkpoint.path}' has a setting of the wrong kind: {error}.") from error
+        raise BundleError(
+            f"The config.json of '{checkpoint.path}' has a setting of the wrong kind: {error}."
+        ) from error
     try:
         state = KINDS[checkpoint.kind].weights(checkpoint) | _scales(checkpoint, policy)
     except KeyError as error:

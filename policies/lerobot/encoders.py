@@ -1,6 +1,6 @@
 """The observation encoders of LeRobot's diffusion policy and ACT, for weights that were trained there.
 
-Shapes: B batch, O observation steps, S tokens, D width.
+Shapes: B batch, O observation steps, S tokens, P tokens of one picture, D width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,6 +78,8 @@ class TokenEncoder(Encoder):
         backbone: ``resnet18`` or ``resnet34``, one for all cameras, with frozen batch norms.
     """
 
+    grid_PD: Tensor
+
     def __init__(self, contract: PolicyContract, *, width: int = 512, backbone: str = "resnet18") -> None:
         super().__init__()
         self.pictures = Pictures(contract)
@@ -91,6 +93,7 @@ class TokenEncoder(Encoder):
             net = ResNet(backbone, "frozen_batch", **UNSCALED)
             self.image = ImageTokens(net, self.pictures.size, width, "grid")
             self.num_tokens += len(self.pictures.cameras) * self.image.num_tokens
+            self.register_buffer("grid_PD", self.image.positions(), persistent=False)
 
     def forward(
         self, window: Mapping[str, Tensor], normalizer: Normalizer, generator: torch.Generator | None = None
@@ -111,7 +114,7 @@ class TokenEncoder(Encoder):
         """Learned ones of the state tokens, sines of the rest (S, D)."""
         parts: list[Tensor] = [self.positions_ND]
         if self.image is not None:
-            parts += [self.image.positions()] * len(self.pictures.cameras)
+            parts += [self.grid_PD] * len(self.pictures.cameras)
         return torch.cat(parts)
 
 

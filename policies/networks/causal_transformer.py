@@ -5,10 +5,12 @@ predecessors, then to a memory of one token for the step and the observation tok
 by itself, so keys and values of the observations are constant over the steps (``condition``) and those of the step are
 constant over samples (``modulation``).
 
-Two things differ from the release. There, action t does not see observations later than t, which takes the observation
+Four things differ from the release. There, action t does not see observations later than t, which takes the observation
 step of each token; encoders here give several tokens per step and do not say of which, so every action sees all
-observations, all of which lie before execution anyhow. And there is no dropout, whose randomness would not come from the
-loss's generator. Where actions have times of their own, each sees the step token of its own time.
+observations, all of which lie before execution anyhow. There is no dropout, whose randomness would not come from the
+loss's generator. The memory passes through a layer norm before its keys and values. And the step token is a linear map of
+features of flow time, not the sines of the level. Where actions have times of their own, each sees the step token of its
+own time.
 
 Shapes: B batch, T action tokens, A action size, S observation tokens, D width, N heads, H width of one head, L layers.
 """
@@ -20,7 +22,7 @@ from torch.nn import functional as F
 from praxon.errors import ConfigError
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.sizes import sized
-from praxon.policies.networks.transformer import TimeFeatures
+from praxon.policies.networks.transformer import TimeFeatures, attention
 
 SIZES = {
     "small": {"width": 128, "depth": 3, "num_heads": 4, "mlp_ratio": 2},
@@ -45,11 +47,11 @@ class CausalBlock(nn.Module):
         N = self.num_heads
         projected = self.self_in(self.self_norm(x_BTD)).view(B, T, 3, N, D // N)
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind()
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        attended = attention(query, key, value, is_causal=True)
         x_BTD = x_BTD + self.self_out(attended.transpose(1, 2).reshape(B, T, D))
 
         query = self.cross_in(self.cross_norm(x_BTD)).view(B, T, N, D // N).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(query, key_BNSH, value_BNSH, attn_mask=mask_TS)
+        attended = attention(query, key_BNSH, value_BNSH, mask_TS)
         x_BTD = x_BTD + self.cross_out(attended.transpose(1, 2).reshape(B, T, D))
         return x_BTD + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x_BTD))))
 

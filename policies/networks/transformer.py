@@ -191,9 +191,12 @@ def modulated_norm(x_BTD: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, F.layer_norm(x_BTD, x_BTD.shape[-1:]), scale)
 
 
-def attention(query_BNTH: Tensor, key_BNSH: Tensor, value_BNSH: Tensor) -> Tensor:
+def attention(
+    query_BNTH: Tensor, key_BNSH: Tensor, value_BNSH: Tensor, mask_TS: Tensor | None = None, is_causal: bool = False
+) -> Tensor:
     """Scaled dot-product attention, in float32 on CPUs, where its bfloat16 gradient is ten times slower."""
     if not (query_BNTH.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
-        return F.scaled_dot_product_attention(query_BNTH, key_BNSH, value_BNSH)
+        return F.scaled_dot_product_attention(query_BNTH, key_BNSH, value_BNSH, mask_TS, is_causal=is_causal)
+    query_BNTH, key_BNSH, value_BNSH = query_BNTH.float(), key_BNSH.float(), value_BNSH.float()
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(query_BNTH.float(), key_BNSH.float(), value_BNSH.float())
+        return F.scaled_dot_product_attention(query_BNTH, key_BNSH, value_BNSH, mask_TS, is_causal=is_causal)

@@ -164,7 +164,9 @@ class UNet1D(Denoiser):
         for outer, inner in zip(channels[-2::-1], channels[:0:-1], strict=True):
             double = nn.ConvTranspose1d(outer, outer, 4, stride=2, padding=1)
             self.up.append(Level(block(2 * inner, outer), block(outer, outer), double))
-        self.head_block = ConvBlock(channels[0], channels[0], kernel_size, groups if head_groups is None else head_groups)
+        self.head_block = ConvBlock(
+            channels[0], channels[0], kernel_size, groups if head_groups is None else head_groups
+        )
         self.head = nn.Conv1d(channels[0], action_size, 1)
 
         # One projection for all blocks: few large products instead of many small ones.

@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
         print(f"praxon {__version__}")
         return 0
     verb = arguments[0] if arguments else ""
-    logging.getLogger("praxon").addHandler(logging.NullHandler())
+    _forget_logs()
     try:
         arguments, folders = _without_path(arguments)
         verb = arguments[0] if arguments else ""
@@ -59,6 +59,15 @@ def run(arguments: list[str]) -> int:
             print(f"praxon {verb}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
         return 130
     return 0
+
+
+def _forget_logs() -> None:
+    """What is refused now must not be written into the log of a run that this process did before."""
+    log = logging.getLogger("praxon")
+    for handler in log.handlers[:]:
+        log.removeHandler(handler)
+        handler.close()
+    log.addHandler(logging.NullHandler())
 
 
 def _run_verb(path: Path, verb: str, overrides: list[str]) -> None:
@@ -92,6 +101,8 @@ def _without_path(arguments: list[str]) -> tuple[list[str], list[str]]:
             if not folder:
                 raise ConfigError("--path needs a folder: --path <folder>.")
             folders.append(folder)
+        elif text.startswith("--path="):
+            folders.append(text.removeprefix("--path="))
         else:
             rest.append(text)
     return rest, folders

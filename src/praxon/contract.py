@@ -7,6 +7,7 @@ with their component names in order, units, frames and rates, the action, the ch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,12 @@ class Chunk:
     ensemble: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("horizon", "num_execute", "num_obs_steps"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ContractError(f"A chunk's {name} is {getattr(self, name)!r}; a whole number is needed.")
+        for name in ("control_period_s", *([] if self.ensemble is None else ["ensemble"])):
+            if not isinstance(getattr(self, name), Real):
+                raise ContractError(f"A chunk's {name} is {getattr(self, name)!r}; a number is needed.")
         if not 1 <= self.num_execute <= self.horizon:
             raise ContractError(
                 f"A chunk of {self.horizon} actions cannot execute {self.num_execute}; 1 to {self.horizon} would do."

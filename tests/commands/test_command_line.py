@@ -64,6 +64,24 @@ def test_evaluation_reports_what_is_promised(circle):
     assert {"config.yaml", "log.txt"} <= {path.name for path in (circle / "c").iterdir()}
 
 
+def test_the_same_weights_may_be_sampled_another_way(circle, tmp_path, capsys):
+    arguments = ["eval", f"bundle={circle / 'b' / 'bundle'}", "episodes=1", "seed=7"]
+    found = []
+    for name, engine in (("as_saved", "engine=null"), ("same", "engine={steps:4}"), ("other", "engine={solver:heun}")):
+        praxon(*arguments, engine, f"run_dir={tmp_path / name}")
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        found.append(result["episode_results"][0]["metrics"])
+    assert result["engine"] == {"solver": "heun"}
+    assert found[0] == found[1] != found[2]
+    for wrong, answer in (
+        ("{stepz:4}", "Did you mean 'steps'"),
+        ("{steps:0}", "at least one step"),
+        ("4", "engine is 4"),
+    ):
+        praxon(*arguments, f"engine={wrong}", expect=1)
+        assert answer in capsys.readouterr().err
+
+
 def test_same_seed_same_bytes_same_weights_same_episodes(circle, tmp_path):
     praxon("collect", "task=lift", "episodes=4", f"run_dir={tmp_path / 'a'}")
     assert files(tmp_path / "a" / "dataset") == files(circle / "a" / "dataset")

@@ -55,6 +55,23 @@ def test_the_action_at_step_7_is_7(dataset):
     assert batch["index"].tolist() == [7, 0, 9, 10, 15]
 
 
+def test_a_lead_puts_the_actions_before_now_in_front_and_the_episodes_start_is_padding(dataset):
+    batch = Windows(dataset, Chunk(horizon=3, num_obs_steps=1), lead=2).batch(np.array([5, 1, 10, 15]))
+    assert batch["action"][..., 0].tolist() == [
+        [3, 4, 5, 6, 7],
+        [0, 0, 1, 2, 3],
+        [100, 100, 100, 101, 102],
+        [103, 104, 105, 105, 105],
+    ]
+    assert batch["action_is_pad"].tolist() == [
+        [False] * 5,
+        [True, False, False, False, False],
+        [True, True, False, False, False],
+        [False, False, False, True, True],
+    ]
+    assert batch["observation.state"][:, 0, 0].tolist() == [5, 1, 100, 105]
+
+
 def test_several_looks_ahead_are_windows_of_their_own_and_end_with_the_episode(dataset):
     windows = Windows(dataset, Chunk(num_obs_steps=2), future=(1, 4))
     batch = windows.batch(np.array([0, 7, 10]))

@@ -176,7 +176,7 @@ def test_diverged_weights_are_named_and_not_saved(toy, tmp_path):
     policy = toy.toy_policy()
     with torch.no_grad():
         policy.network.head.bias[0] = torch.inf
-    with pytest.raises(ConfigError, match=r"stopped at step 1: the weights of 'network.head.bias' is not finite"):
+    with pytest.raises(ConfigError, match=r"stopped at step 1: the value of 'network.head.bias' is not finite"):
         toy.toy_trainer().fit(policy, toy.ToyWindows(), tmp_path)
     assert latest_checkpoint(tmp_path / "checkpoints") is None
 

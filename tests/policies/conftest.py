@@ -1,5 +1,7 @@
 """A small contract and batches for it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,21 @@ def _normal_statistics(mean: float, std: float, shape: tuple[int, ...]) -> dict[
     values = {"mean": mean, "std": std, "min": mean - 4 * std, "max": mean + 4 * std}
     values |= {"q01": mean - 2.33 * std, "q99": mean + 2.33 * std}
     return {name: np.full(shape, value) for name, value in values.items()}
+
+
+SMALL = {"width": 48, "depth": 2, "num_heads": 4, "mlp_ratio": 2, "widths": [16, 32], "step_width": 16}
+
+
+def make_small(config: dict[str, Any]) -> dict[str, Any]:
+    """A policy's config with a smaller network and a shorter chunk: as true, and several times as fast."""
+    sizes = {part: {key: SMALL[key] for key in SMALL if key in config[part]} for part in ("encoder", "network")}
+    shorter = {part: config[part] | changed for part, changed in sizes.items()}
+    return config | shorter | {"chunk": config["chunk"] | {"horizon": 8, "num_execute": 4}}
+
+
+@pytest.fixture
+def small():
+    return make_small
 
 
 @pytest.fixture

@@ -248,10 +248,20 @@ def test_goal_features_steer_unless_the_weight_is_zero(goal_contract, batch_of, 
 def test_goals_are_dropped_as_often_as_asked(goal_contract, batch_of, statistics_of):
     batch = batch_of(goal_contract, 4)
     for dropout, share in ((0.0, 0), (1.0, 1)):
-        policy = beso(goal_contract, statistics_of, goal_dropout=dropout)
+        policy = beso(goal_contract, statistics_of, goal_dropout=dropout, guidance=1 - dropout)
         policy.loss(batch, torch.Generator().manual_seed(0)).mean().backward()
         assert bool(policy.network.null_GD.grad.abs().sum() > 0) == share
         assert bool(policy.encoder.goal.out.weight.grad.abs().sum() > 0) == 1 - share
+
+
+def test_guidance_by_an_answer_that_was_never_learned_is_refused(contract, goal_contract, statistics_of):
+    with pytest.raises(ConfigError, match=r"With goal_dropout=0\.0 only guidance=1\.0 has been learned; got 1\.5"):
+        beso(goal_contract, statistics_of, goal_dropout=0.0)
+    policy = beso(goal_contract, statistics_of, goal_dropout=1.0, guidance=0.0)
+    with pytest.raises(ConfigError, match=r"only guidance=0\.0 has been learned; got 2\.0"):
+        policy.configure_engine({"guidance": 2.0})
+    assert policy.engine_settings()["guidance"] == 0.0
+    beso(contract, statistics_of, goal_dropout=0.0)  # no goal, nothing to weigh
 
 
 @torch.no_grad()

@@ -132,9 +132,68 @@ def test_threads_do_not_share_a_solvers_state(contract, batch_of, statistics_of)
             assert torch.equal(found, right)
 
 
+class Knows(nn.Module):
+    """A network that predicts one chunk whatever it is asked."""
+
+    def __init__(self, chunk: torch.Tensor) -> None:
+        super().__init__()
+        self.chunk = chunk
+
+    def condition(self, tokens):
+        return tokens
+
+    def modulation(self, time, span=None):
+        return time
+
+    def denoise(self, noisy, modulation, condition, features=None):
+        return self.chunk.expand_as(noisy)
+
+
+@torch.inference_mode()
+def test_of_a_chunk_with_a_lead_the_rows_before_now_are_left_out(contract, batch_of, statistics_of):
+    policy = make(contract, statistics_of(contract), lead=2)
+    assert policy.needs().lead == 2
+    rows = torch.arange(-2.0, 8.0)[:, None].expand(10, 3)  # row i of the served chunk shall be i
+    policy.network = Knows(policy.normalizer.normalize("action", rows))
+    batch = batch_of(contract, 2)
+    noise = policy.noise(2, torch.Generator().manual_seed(0))
+    assert noise.shape == (2, 10, 3)
+    served = policy.sample({feature.name: batch[feature.name] for feature in contract.observations}, noise)
+    torch.testing.assert_close(served, torch.arange(8.0)[None, :, None].expand(2, 8, 3), atol=1e-4, rtol=0)
+    for settings in ({"lead": -1}, {"lead": 1, "actions": "relative"}):
+        with pytest.raises(ConfigError, match="rows before the newest observation need absolute ones"):
+            make(contract, statistics_of(contract), **settings)
+
+
+def test_padding_counts_unless_it_is_masked(contract, batch_of, statistics_of):
+    batch = batch_of(contract, 3)
+    batch["action_is_pad"][:, 5:] = True
+    changed = {**batch, "action": batch["action"].clone()}
+    changed["action"][:, 5:] += 3.0
+    for mask in (True, False):
+        policy = make(contract, statistics_of(contract), mask_padding=mask)
+        policy.network = Knows(torch.zeros(8, 3))
+        policy.network.forward = lambda noisy, time, tokens: torch.zeros_like(noisy)
+        losses = [policy.loss(each, torch.Generator().manual_seed(0)) for each in (batch, changed)]
+        assert torch.equal(*losses) == mask
+    expected = policy.encode_actions(batch)[:, :5].square().mean(dim=(1, 2))
+    policy.mask_padding = True
+    torch.testing.assert_close(policy.loss(batch, torch.Generator().manual_seed(0)), expected)
+
+
 def test_a_setting_that_the_engine_does_not_have_is_named(contract, statistics_of):
     policy = make(contract, statistics_of(contract))
     with pytest.raises(ConfigError, match=r"'stepz' does not exist.*Did you mean 'steps'"):
         policy.configure_engine({"stepz": 3})
-    with pytest.raises(ConfigError, match="takes 1 to 99 steps"):
-        policy.configure_engine({"steps": 500})
+    before = policy.engine_settings()
+    for wrong, message in (
+        ({"steps": 500, "noise_scale": 0.5}, "takes 1 to 99 steps"),
+        ({"steps": "ten"}, "cannot be used"),
+        ({"noise_scale": "low"}, "number from 0 on; got 'low'"),
+        ({"noise_scale": float("nan")}, "number from 0 on; got nan"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            policy.configure_engine(wrong)
+    assert policy.engine_settings() == before
+    with pytest.raises(ConfigError, match=r"number from 0 on; got -1\.0"):
+        make(contract, statistics_of(contract), noise_scale=-1.0)

@@ -60,10 +60,19 @@ MIDDLE = (FINE - 1) // 2
 MEAN, SPREAD = 0.8, 0.3
 
 
+class EvenSchedule(NoiseSchedule):
+    """log(alpha / sigma) falls in equal steps."""
+
+    @property
+    def settings(self):
+        alpha_squared = 1.0 / (1.0 + np.exp(-2.0 * np.linspace(1.5, -1.5, self.num_levels)))
+        betas = 1.0 - alpha_squared / np.append(1.0, alpha_squared[:-1])
+        return {"num_train_timesteps": self.num_levels, "trained_betas": betas.tolist()}
+
+
 @cache
 def fine() -> NoiseSchedule:
-    alpha_squared = 1.0 / (1.0 + np.exp(-2.0 * np.linspace(1.5, -1.5, FINE)))
-    return NoiseSchedule(FINE, trained_betas=tuple(1.0 - alpha_squared / np.append(1.0, alpha_squared[:-1])))
+    return EvenSchedule(FINE)
 
 
 def fine_error(name: str, steps: int, eta: float) -> float:

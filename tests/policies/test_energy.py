@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from praxon.errors import ConfigError
+from praxon.learning.training_run import Objective
 from praxon.policies.denoising.descent import DescentSampler
 from praxon.policies.energy import EnergyPolicy
 from praxon.policies.networks.energy_transformer import EnergyTransformer
@@ -168,6 +169,14 @@ def test_training_makes_demonstrations_the_low_ground(policy, contract, batch_of
     assert (shown < policy.energy(window, batch["action"].flip(0)) - 0.1).all()
     assert (shown < policy.energy(window, batch["action"] + 0.5) - 0.1).all()
     assert shown.abs().max() < 0.5
+
+
+def test_its_loss_is_not_compiled(policy, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function: pytest.fail("compiled code has no second derivatives"))
+    Objective(policy, compiled=True)
+    monkeypatch.setattr(EnergyPolicy, "compilable", True)
+    with pytest.raises(pytest.fail.Exception):
+        Objective(policy, compiled=True)
 
 
 def test_impossible_settings_are_refused(contract):

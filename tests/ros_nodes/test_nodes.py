@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from std_srvs.srv import Trigger
 
+from praxon.cli import run
 from praxon.errors import RobotError
 from praxon.robots.panda import PANDA
 from praxon.ros_nodes.convert import joints_from_message, stamp_from_message
@@ -254,6 +255,16 @@ def test_nodes_end_with_the_conductor_that_started_them(bundle: Path, tmp_path: 
 def test_a_refused_bundle_reaches_the_caller_as_the_nodes_own_sentence(tmp_path: Path) -> None:
     with pytest.raises(RobotError, match=r"^There is no bundle at '.*nowhere'; 'praxon train' writes one\.$"):
         run_episodes(tmp_path / "nowhere", "pick_place", "panda", [1], tmp_path)
+
+
+def test_what_no_message_carries_is_refused_before_any_process_starts(
+    save_tiny_bundle: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instruction = "Put the cube onto the green marker."
+    bundle = save_tiny_bundle(tmp_path / "bundle", change=lambda contract: contract.with_tasks((instruction,)))
+    assert run(["serve", f"bundle={bundle}", f"run_dir={tmp_path / 'run'}"]) == 1
+    assert "Feature 'task' of kind 'task' has no ROS message" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_graph_does_not_start_in_a_domain_that_is_taken(spy: Any, bundle: Path, tmp_path: Path) -> None:

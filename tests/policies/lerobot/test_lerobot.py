@@ -6,11 +6,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from praxon.cli import run
+from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.errors import BundleError, ContractError
 from praxon.policies.bundle import load_bundle
 from praxon.policies.lerobot.checkpoint import read_checkpoint
@@ -73,6 +75,24 @@ def test_the_verb_leaves_a_bundle_that_acts_alike(checkpoint, tmp_path):
     torch.testing.assert_close(*answered(policy, checkpoint), atol=1e-5, rtol=0)
 
 
+def test_a_dataset_says_what_the_features_are(checkpoint, tmp_path, capsys):
+    bare = bare_contract(read_checkpoint(checkpoint, KINDS), "arm", "carry", 0.04)
+    joints = ("a", "b", "c", "d")
+    action = replace(bare.action, kind="joint_position", names=joints, unit="rad")
+    named = replace(bare, action=action, observations=bare.observations[::-1])
+    with LeRobotWriter(tmp_path / "dataset", named, "carry", "arm") as writer:
+        writer.add_episode({feature.name: np.zeros((5, *feature.shape), np.float32) for feature in named})
+    arguments = ["import", "lerobot", f"path={checkpoint}", f"dataset={tmp_path / 'dataset'}"]
+    assert run([*arguments, f"out={tmp_path / 'bundle'}", f"run_dir={tmp_path / 'run'}"]) == 0
+    policy = load_bundle(tmp_path / "bundle").policy
+    assert policy.contract.action.names == joints
+    assert (policy.contract.robot, policy.contract.task) == ("arm", "carry")
+    assert policy.contract.chunk.control_period_s == pytest.approx(0.04)
+    torch.testing.assert_close(*answered(policy, checkpoint), atol=1e-5, rtol=0)
+    assert run([*arguments, "robot=other"]) == 1
+    assert "The dataset says its robot; leave that out" in capsys.readouterr().err
+
+
 def test_what_is_missing_or_does_not_fit_is_named(checkpoint, tmp_path, capsys):
     assert run(["import", "lerobot", str(checkpoint), f"out={tmp_path / 'bundle'}"]) == 1
     assert "does not say its robot, task, control_hz" in capsys.readouterr().err
@@ -127,10 +147,10 @@ def test_settings_and_weights_that_are_missing_or_no_numbers_are_named(checkpoin
     settings = json.loads((checkpoint / "config.json").read_text())
     for changed, message in (
         ({key: value for key, value in settings.items() if key != name}, f"has no setting '{name}'"),
-        (settings | {name: "many"}, "a setting of the wrong kind"),
+        (settings | {name: "many"}, "a setting of the wrong kind|chunk's horizon is 'many'"),
     ):
         (checkpoint / "config.json").write_text(json.dumps(changed))
-        with pytest.raises(BundleError, match=message):
+        with pytest.raises((BundleError, ContractError), match=message):
             policy_of(checkpoint)
     (checkpoint / "config.json").write_text(json.dumps(settings))
     tensors = safetensors.torch.load_file(checkpoint / "model.safetensors")
