@@ -65,7 +65,7 @@ def test_it_is_held_to_the_contract(lab):
         timeout=300,
     )
     assert held.returncode == 0, held.stdout
-    assert re.search(r"^4 passed", held.stdout, re.MULTILINE), held.stdout
+    assert re.search(r"^[1-9]\d* passed", held.stdout, re.MULTILINE), held.stdout
 
 
 def test_its_settings_are_overridden_and_explained(lab, capsys, monkeypatch):

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from praxon.cli import run
+from praxon.learning.trainer import Trainer
 
 JOBS = ["train", "-m", "policy=debug", "seed=0,1", "steps=2,3", "training.tensorboard=false"]
 
@@ -71,6 +72,34 @@ def test_a_job_that_fails_does_not_stop_the_others(swept, tmp_path, capsys):
     jobs = report(tmp_path / "sweep")
     assert "A chunk of 0 actions" in jobs[0]["problem"]
     assert jobs[1]["result"]["steps"] == 2
+
+
+def test_a_job_with_an_error_of_its_own_does_not_stop_the_others_either(swept, tmp_path, capsys, monkeypatch):
+    whole = Trainer.fit
+
+    def fit(trainer, *arguments, **options):
+        if trainer.seed == 0:
+            raise RuntimeError("out of memory")
+        return whole(trainer, *arguments, **options)
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    settings = ["train", "-m", "policy=debug", "seed=0,1", "steps=2", "training.tensorboard=false"]
+    dataset = f"dataset={swept / 'collected' / 'dataset'}"
+    assert run([*settings, dataset, f"run_dir={tmp_path / 'sweep'}"]) == 1
+    error = capsys.readouterr().err
+    assert "1 of 2 jobs failed: 0 (" in error
+    assert error.endswith("RuntimeError: out of memory\n")
+    jobs = report(tmp_path / "sweep")
+    assert "Traceback" in jobs[0]["problem"]
+    assert jobs[1]["result"]["seed"] == 1
+
+
+def test_a_sweep_in_an_allocation_of_several_tasks_is_one_process(swept, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    settings = ["train", "-m", "policy=debug", "seed=0,1", "steps=2", "training.tensorboard=false"]
+    dataset = f"dataset={swept / 'collected' / 'dataset'}"
+    assert run([*settings, dataset, f"run_dir={tmp_path / 'sweep'}"]) == 0
+    assert [job["result"]["processes"] for job in report(tmp_path / "sweep")] == [1, 1]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs the extra 'cluster'")

@@ -17,16 +17,10 @@ from praxon.learning.checkpoint import latest_checkpoint
 SCRIPT = Path(__file__).with_name("toy_run.py")
 
 
-def launch(directory: Path, steps: int, processes: int, pause_s: float = 0.0, **runs: dict) -> subprocess.Popen:
-    arguments = [str(SCRIPT), str(directory), str(steps), str(pause_s), json.dumps(runs)]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *torchrun, *arguments]
+def launch_two(directory: Path, steps: int, pause_s: float = 0.0, **runs: dict) -> subprocess.Popen:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, str(SCRIPT), str(directory), str(steps), str(pause_s), json.dumps(runs)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
 
 
 def lines(directory: Path) -> list[dict]:
@@ -54,11 +48,14 @@ FLOAT32 = {name: {"precision": "float32", **settings} for name, settings in RUNS
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """The same runs in one process and in two."""
+def both(toy, tmp_path_factory):
+    """The same runs in one process, this one, and in two."""
     root = tmp_path_factory.mktemp("both")
-    for process in [launch(root / str(n), 6, n, **FLOAT32) for n in (1, 2)]:
-        finish(process)
+    two = launch_two(root / "2", 6, **FLOAT32)
+    for name, settings in FLOAT32.items():
+        toy.launched(root / "1" / name, 6, **settings)
+    _, errors = two.communicate(timeout=120)
+    assert two.returncode == 0, errors
     return root
 
 
@@ -69,8 +66,8 @@ def test_two_processes_give_the_losses_and_weights_of_one(name, both):
     assert served[0] == served[1]
 
 
-def test_ctrl_c_stops_all_at_one_step_and_one_process_goes_on(both, tmp_path):
-    broken = launch(tmp_path, 6, 2, pause_s=0.3, plain=FLOAT32["plain"])
+def test_ctrl_c_stops_all_at_one_step_and_one_process_goes_on(toy, both, tmp_path):
+    broken = launch_two(tmp_path, 6, pause_s=0.3, plain=FLOAT32["plain"])
     log = tmp_path / "plain" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not log.exists() or len(lines(log.parent)) < 2:
@@ -83,7 +80,7 @@ def test_ctrl_c_stops_all_at_one_step_and_one_process_goes_on(both, tmp_path):
     assert "KeyboardInterrupt" in errors
     step = latest_checkpoint(log.parent / "checkpoints").step
     assert 2 <= step == len(lines(log.parent)) < 6
-    finish(launch(tmp_path, 6, 1, plain=FLOAT32["plain"]))
+    toy.launched(tmp_path / "plain", 6, **FLOAT32["plain"])
     assert_same_run(tmp_path / "plain", both / "1" / "plain")
 
 

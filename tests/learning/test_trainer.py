@@ -15,6 +15,7 @@ import torch
 from praxon.errors import CheckpointError, ConfigError, DatasetError
 from praxon.learning import training_run
 from praxon.learning.checkpoint import latest_checkpoint
+from praxon.learning.interrupt import SIGNALS, deferred_interrupt
 from praxon.policies import durable
 
 SCRIPT = Path(__file__).with_name("toy_run.py")
@@ -55,32 +56,48 @@ def test_a_run_is_a_function_of_its_seed(toy, tmp_path):
 
 
 def test_kill_nine_and_resume_gives_the_same_losses_to_the_bit(toy, tmp_path):
-    whole = start(tmp_path / "whole", 30, 0.0)
     killed = start(tmp_path / "killed", 30, 0.1)
     wait_for_step(tmp_path / "killed", 13, killed)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert whole.wait() == 0, whole.communicate()[1]
     steps_before = len(toy.losses_in(tmp_path / "killed"))
     assert 13 <= steps_before < 30
-    resumed = start(tmp_path / "killed", 30, 0.0)
-    assert resumed.wait() == 0, resumed.communicate()[1]
+    for name in ("whole", "killed"):
+        toy.launched(tmp_path / name, 30)
     assert toy.losses_in(tmp_path / "killed") == toy.losses_in(tmp_path / "whole")
     tensors = [latest_checkpoint(tmp_path / name / "checkpoints").tensors for name in ("killed", "whole")]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
-def test_ctrl_c_saves_the_step_it_is_at_and_goes_on(toy, tmp_path):
-    process = start(tmp_path / "run", 1000, 0.05)
-    wait_for_step(tmp_path / "run", 3, process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert "KeyboardInterrupt" in errors
-    step = latest_checkpoint(tmp_path / "run" / "checkpoints").step
-    assert step == len(toy.losses_in(tmp_path / "run"))
-    toy.toy_trainer(steps=step + 2).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path / "run")
-    assert [s for s, _ in toy.losses_in(tmp_path / "run")] == list(range(1, step + 3))
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_the_run_after_its_step_and_it_goes_on_later(number, toy, tmp_path):
+    before = signal.getsignal(number)
+
+    def ask(report):
+        if report.step == 3:
+            signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        toy.toy_trainer(steps=1000).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path, on_step=ask)
+    assert signal.getsignal(number) is before
+    assert latest_checkpoint(tmp_path / "checkpoints").step == len(toy.losses_in(tmp_path)) == 3
+    toy.toy_trainer(steps=5).fit(toy.toy_policy(), toy.ToyWindows(), tmp_path)
+    assert [step for step, _ in toy.losses_in(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_a_second_signal_does_not_wait_for_a_checkpoint(toy, tmp_path):
+    def insist(report):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        toy.toy_trainer().fit(toy.toy_policy(), toy.ToyWindows(), tmp_path, on_step=insist)
+    assert latest_checkpoint(tmp_path / "checkpoints") is None
+    with deferred_interrupt(patient=True) as interrupt:  # among several processes
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert interrupt.requested
 
 
 def test_a_torn_log_line_is_cut_off(toy, tmp_path):
@@ -240,11 +257,3 @@ def test_a_compiled_loss_gives_the_same_numbers(toy, tmp_path, monkeypatch):
     assert len(compiled) == 1
     losses = [[loss for _, loss in toy.losses_in(tmp_path / name)] for name in ("plain", "compiled")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
-def test_sigterm_saves_as_ctrl_c_does(toy, tmp_path):
-    process = start(tmp_path, 1000, 0.05)
-    wait_for_step(tmp_path, 3, process)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert latest_checkpoint(tmp_path / "checkpoints").step == len(toy.losses_in(tmp_path))
