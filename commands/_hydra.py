@@ -1,5 +1,6 @@
 """Composing a verb's config with hydra: overrides are checked before anything runs, mistakes answered with the nearest name."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from praxon.errors import ConfigError, nearest
-from praxon.targets import CONFIGS, config_folders, load_option, options
+from praxon.targets import CONFIGS, config_folders, load_option, option_file, options
 
 Config = DictConfig
 
@@ -83,13 +84,38 @@ def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
         for group, usual in used:
             default = asked.get(group, usual)
             lines.append(f"  {f'{group}={default}':<28} {', '.join(options(group))}")
-            settings = OmegaConf.create(load_option(group, default) if default in options(group) else {})
-            for key in _keys(OmegaConf.to_container(settings)):
-                value = OmegaConf.select(settings, key)
-                if not key.endswith("_target_") and not isinstance(value, DictConfig):
-                    lines.append(f"    {group}.{key}={'null' if value is None else value}")
+            if default in options(group):
+                lines += _settings(group, default)
         lines.append(f"  the settings of another choice: praxon {verb} <group>=<choice> --help")
     return "\n".join(lines)
+
+
+def _settings(group: str, name: str) -> list[str]:
+    """What the config of a choice says of itself, and its settings with their values and comments."""
+    head, comments = _comments(option_file(group, name).read_text())
+    settings = OmegaConf.create(load_option(group, name))
+    lines = [f"    # {line}" for line in head]
+    for key in _keys(OmegaConf.to_container(settings)):
+        value = OmegaConf.select(settings, key)
+        if key != "_target_" and not isinstance(value, DictConfig):
+            shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+            setting = f"{group}.{key}={shown}"
+            lines.append(f"    {setting:<44} {comments.get(key, '')}".rstrip())
+    return lines
+
+
+def _comments(text: str) -> tuple[list[str], dict[str, str]]:
+    """The lines of comment that a YAML begins with, and those behind its settings by dotted key."""
+    head = [line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    comments, parents = {}, [(-1, "")]
+    for indent, key, comment in re.findall(r"^( *)([\w.-]+):(?:[^#\n]|(?<! )#)*(?:# (.*))?$", text, re.MULTILINE):
+        while parents[-1][0] >= len(indent):
+            parents.pop()
+        name = f"{parents[-1][1]}{key}"
+        parents.append((len(indent), f"{name}."))
+        if comment:
+            comments[name] = comment
+    return head, comments
 
 
 def _groups(verb: str) -> set[str]:
@@ -169,11 +195,15 @@ def _check_keys(verb: str, config: Config, overrides: list[Override], groups: se
         key = override.key_or_group
         if override.is_delete():
             raise ConfigError(f"Settings of '{verb}' cannot be left out, as ~{key} asks; null is how to give none.")
-        if override.is_add():
-            raise ConfigError(f"'{verb}' has no setting '{key}' to add.{nearest(key, known)}")
-        if key not in known:
+        # A setting that a config does not list may be added where a class is named, which accepts it or refuses it by name.
+        of_class = f"{key.rpartition('.')[0]}._target_" in known
+        if override.is_add() or override.is_force_add():
+            if key not in known and not of_class:
+                raise ConfigError(f"'{verb}' has no setting '{key}' to add.{nearest(key, known)}")
+        elif key not in known:
+            more = f" +{key}=... adds one that its class takes beyond these." if of_class else ""
             raise ConfigError(
-                f"'{verb}' has no setting '{key}'.{nearest(key, [*known, *groups])} "
+                f"'{verb}' has no setting '{key}'.{nearest(key, [*known, *groups])}{more} "
                 f"Settings: {', '.join(name for name in known if '.' not in name)}; see praxon {verb} --help."
             )
 
@@ -219,10 +249,11 @@ def task_name(task: dict[str, Any]) -> str:
 def group_overrides(config: Config, group: str) -> list[str]:
     """Overrides that give another verb the same group: the choice, and what was changed in it."""
     name = choice(config, group)
+    listed = set(_keys(load_option(group, name)))
     return [
         f"{group}={name}",
         *(
-            f"{group}.{key}={'null' if value is None else value}"
+            f"{'' if key in listed else '+'}{group}.{key}={'null' if value is None else value}"
             for key, value in _changes(config, group, name).items()
         ),
     ]

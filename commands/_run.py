@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from praxon.commands._hydra import Config
-from praxon.errors import ConfigError
+from praxon.errors import ConfigError, PraxonError
 from praxon.targets import options
 
 console = Console(soft_wrap=True)
@@ -99,7 +99,12 @@ def progress_bar(description: str, total: int, percent: bool = False) -> Iterato
             if note is not None:
                 progress.update(task, note=note)
 
-        yield advance
+        try:
+            yield advance
+        except PraxonError:
+            if not progress.tasks[task].completed:  # refused before it began: no bar beneath the sentence
+                progress.live.transient = True
+            raise
 
 
 def require(condition: bool, sentence: str) -> None:

@@ -27,6 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
 from rich.table import Table
 
 from praxon.commands._hydra import (
@@ -44,8 +45,14 @@ from praxon.targets import CONFIGS
 
 MADE_WITH, PROBLEM, SWEEP, RESULT = "made_with.json", "problem.txt", "sweep.json", "result.json"
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null", "hydra.job.chdir=false"]
-FIGURES = ("loss", "success_rate", "steps", "parameters", "training_seconds")
-"""Columns of the table, of which those are shown that the results have."""
+FIGURES = {
+    "loss": "loss",
+    "success_rate": "success rate",
+    "steps": "steps",
+    "parameters": "parameters",
+    "training_seconds": r"training \[s]",
+}
+"""Columns of the table, of which those are shown that the results have, and their headings."""
 OBJECTIVES = ("loss", "success_rate")
 """What a job gives to a sweeper that learns from it: the first that its result has."""
 
@@ -201,9 +208,12 @@ def _report(verb: str, folder: Path) -> dict[str, Any]:
     write_json(folder / RESULT, report)
     figures = [name for name in FIGURES if any(job.get("result", {}).get(name) is not None for job in jobs)]
     common = set.intersection(*(set(job["settings"]) for job in jobs)) if len(jobs) > 1 else set()
-    table = Table("job", "settings", *figures, title=f"{verb}: {len(jobs)} jobs in {folder}")
+    table = Table("job", title=f"{verb}: {len(jobs)} jobs in {folder}")
+    table.add_column("settings", overflow="fold")
+    for name in figures:
+        table.add_column(FIGURES[name], justify="right", overflow="fold")
     for job in jobs:
-        settings = "\n".join(text for text in job["settings"] if text not in common)
+        settings = escape("\n".join(text for text in job["settings"] if text not in common))
         result = job.get("result", {})
         table.add_row(job["folder"], settings, *(_shown(result.get(name)) for name in figures))
     console.print(table)

@@ -8,6 +8,7 @@ Example: praxon train policy=flow task=lift dataset=runs/lift/dataset minutes=3 
 """
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from omegaconf import ListConfig
 from praxon import __version__
 from praxon.commands._hydra import Config
 from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers
-from praxon.contract import PolicyContract
-from praxon.targets import load_target
+from praxon.contract import Feature, PolicyContract, observed_name
+from praxon.targets import load_target, options
 
 PROGRESS_STEPS = 1000
 
@@ -48,7 +49,7 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.learning.distributed import Processes
     from praxon.learning.fitting import fit_normalizer
     from praxon.learning.trainer import StepReport, Trainer
-    from praxon.policies.build import build_policy
+    from praxon.policies.build import build_policy, policy_contract, settle_policy
     from praxon.policies.bundle import save_bundle
     from praxon.policies.networks.pretrained import load_pretrained
 
@@ -58,8 +59,10 @@ def run(config: Config) -> dict[str, Any]:
     folders = [str(folder) for folder in (config.dataset if _is_list(config.dataset) else [config.dataset])]
     require(bool(folders), "The list of datasets is empty; dataset=[<folder>,<folder>] names two.")
     datasets = [LeRobotDataset(Path(folder)) for folder in folders]
-    require_alike(datasets)
     contract = datasets[0].contract
+    tasks = list(dict.fromkeys(task for each in datasets for task in each.tasks))
+    seen = policy_contract(plain(config.policy), contract, tasks).observations
+    require_alike(datasets, [observed_name(feature.name) for feature in seen if feature.kind != "task"])
     _require_same(config, contract)
     asked = list(config.episodes) if _is_list(config.episodes) else config.episodes
     episodes = [select_episodes(asked, len(each), each.splits, str(each.root)) for each in datasets]
@@ -67,9 +70,8 @@ def run(config: Config) -> dict[str, Any]:
     folder = Path(processes.from_main(str(work.path) if work else None))
     torch.set_num_threads(config.threads)
 
-    policy_config = plain(config.policy)
+    policy_config, settled = settle_policy(plain(config.policy), _whole_number_columns(datasets))
     torch.manual_seed(config.seed)
-    tasks = list(dict.fromkeys(task for each in datasets for task in each.tasks))
     policy = build_policy(policy_config, contract, tasks)
     if not begun:
         load_pretrained(policy)
@@ -111,6 +113,10 @@ def run(config: Config) -> dict[str, Any]:
         f"{_name(policy_config)} with {parameters:,} parameters, {len(windows):,} windows of {sum(map(len, episodes))} episodes"
         + (f", in {processes.count} processes" if processes.count > 1 else "")
     )
+    if settled:
+        console.print(settled)
+    for line in (*policy.remarks(), *_untold_goals(seen, [each.contract for each in datasets])):
+        console.print(line, markup=False)
     with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS, percent=True) as advance:
 
         def show(report: StepReport) -> None:
@@ -172,6 +178,38 @@ def _require_same(config: Config, contract: PolicyContract) -> None:
                     f"Feature '{feature.name}' of the dataset '{config.dataset}' has the joints {', '.join(feature.names)} "
                     f"[{feature.unit}]; robot '{target.name}' has {', '.join(target.joint_names)} [{target.unit}].",
                 )
+
+
+def _whole_number_columns(datasets: list[Any]) -> dict[str, int]:
+    """Largest value of each whole-number column beyond the contract that all datasets have."""
+    import numpy as np
+
+    names = [
+        {f.name for f in each.extra_features if np.issubdtype(np.dtype(f.dtype), np.integer) and f.size == 1}
+        for each in datasets
+    ]
+    return {name: max(int(each.columns[name].max()) for each in datasets) for name in sorted(set.intersection(*names))}
+
+
+def _untold_goals(seen: Sequence[Feature], contracts: Sequence[PolicyContract]) -> list[str]:
+    """A sentence for each task of ours that cannot tell the policy the goals it is trained with."""
+    from praxon.sim.factory import make_robot, make_task
+    from praxon.sim.registration import own_tasks
+
+    goals = [feature for feature in seen if feature.is_goal]
+    ours, robots = own_tasks(), options("robot")
+    found = []
+    for task, robot in dict.fromkeys((each.task, each.robot) for each in contracts):
+        if not goals or task not in ours or robot not in robots:
+            continue
+        there = make_task(task, make_robot(robot))
+        untold = [observed_name(feature.name) for feature in goals if not there.knows(feature)]
+        if untold:
+            found.append(
+                f"The task '{task}' cannot tell where {', '.join(untold)} shall get to: praxon eval will refuse this policy "
+                f"there. It tells the poses of {', '.join(there.goals) or 'nothing'}."
+            )
+    return found
 
 
 def _is_list(value: Any) -> bool:

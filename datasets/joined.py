@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from praxon.contract import observed_name
 from praxon.datasets.lerobot_format import is_picture
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.statistics import PictureStatistics, Statistics, feature_statistics
@@ -16,7 +17,7 @@ class JoinedWindows:
     """Windows of several datasets, one after another.
 
     Args:
-        parts: windows of datasets that fit each other (``require_alike``).
+        parts: windows of one contract, of datasets that fit each other (``require_alike``).
 
     Attributes:
         starts: (parts + 1,) index of each part's first sample, and the number of samples at the end.
@@ -58,11 +59,16 @@ class JoinedWindows:
         return batch
 
 
-def require_alike(datasets: Sequence[LeRobotDataset]) -> None:
-    """``ContractError`` listing both sides unless every dataset offers what the first one holds, at the same rate."""
+def require_alike(datasets: Sequence[LeRobotDataset], observations: Sequence[str] | None = None) -> None:
+    """``ContractError`` listing both sides unless every dataset offers what is needed of the first, at the same rate.
+
+    Args:
+        observations: names of those that are needed; all of the first dataset's where None.
+    """
     first = datasets[0]
+    needed = first.contract if observations is None else first.contract.with_observations(observations)
     for other in datasets[1:]:
-        found = first.contract.mismatches(other.contract)
+        found = needed.mismatches(other.contract)
         if found:
             raise ContractError(
                 f"The datasets '{first.root}' and '{other.root}' cannot be used as one: "
@@ -71,12 +77,15 @@ def require_alike(datasets: Sequence[LeRobotDataset]) -> None:
 
 
 def joined_statistics(parts: Sequence[Windows]) -> Statistics:
-    """Statistics of the first part's features over the chosen frames of all; of pictures, over an even sample of them."""
+    """Statistics of what windows hold over the chosen frames of all parts; of pictures, over an even sample of them."""
     first = parts[0]
     if len(parts) == 1 and len(first) == first.dataset.num_frames:
         return first.dataset.statistics
     found: Statistics = {}
+    held = {observed_name(feature.name) for feature in first.contract}
     for feature in first.dataset.contract:
+        if feature.name not in held:
+            continue
         if not is_picture(feature):
             found[feature.name] = feature_statistics(*(_chosen(part, feature.name) for part in parts))
             continue

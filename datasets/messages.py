@@ -61,9 +61,9 @@ def observation_topic(feature: Feature, joint_states_topic: str = "joint_states"
 # -- joints ---------------------------------------------------------------------------------------
 
 
-def joints_from_message(message: Any, names: Sequence[str]) -> np.ndarray:
-    """Positions (len(names),) float32 of the named joints [rad or m]; other joints in the message are ignored."""
-    return _by_name(message.name, message.position, names, "A JointState")
+def joints_from_message(message: Any, names: Sequence[str], dtype: type[np.floating] = np.float32) -> np.ndarray:
+    """Positions (len(names),) of the named joints [rad or m]; other joints in the message are ignored."""
+    return _by_name(message.name, message.position, names, "A JointState", dtype)
 
 
 def command_from_message(message: Any, names: Sequence[str]) -> np.ndarray:
@@ -78,7 +78,13 @@ def command_from_message(message: Any, names: Sequence[str]) -> np.ndarray:
     return _by_name(message.joint_names, next(ahead, points[-1]).positions, names, "A trajectory")
 
 
-def _by_name(there: Sequence[str], values: Sequence[float], names: Sequence[str], what: str) -> np.ndarray:
+def _by_name(
+    there: Sequence[str],
+    values: Sequence[float],
+    names: Sequence[str],
+    what: str,
+    dtype: type[np.floating] = np.float32,
+) -> np.ndarray:
     if len(values) != len(there):
         raise MessageError("malformed", f"{what} has {len(there)} names and {len(values)} positions.")
     positions = dict(zip(there, values, strict=True))
@@ -87,7 +93,7 @@ def _by_name(there: Sequence[str], values: Sequence[float], names: Sequence[str]
         raise MessageError(
             "missing_joint", f"{what} lacks {', '.join(missing)}; it has {', '.join(there) or 'no joints'}."
         )
-    return _finite32([positions[name] for name in names], what)
+    return _finite([positions[name] for name in names], what, dtype)
 
 
 # -- poses ----------------------------------------------------------------------------------------
@@ -99,7 +105,7 @@ def pose_from_message(message: Any, frame: str) -> np.ndarray:
         raise MessageError("frame", f"A pose is in frame '{message.header.frame_id}'; '{frame}' is expected.")
     position, orientation = message.pose.position, message.pose.orientation
     values = (position.x, position.y, position.z, orientation.w, orientation.x, orientation.y, orientation.z)
-    pose = _finite32(values, "A pose")
+    pose = _finite(values, "A pose")
     if abs(np.linalg.norm(pose[3:]) - 1) > 1e-3:
         raise MessageError("malformed", f"The quaternion of a pose has norm {np.linalg.norm(pose[3:]):.4f}, not 1.")
     if pose[3] < 0:
@@ -203,9 +209,9 @@ def _png_fits(coded: bytes) -> bool:
 # -- numbers --------------------------------------------------------------------------------------
 
 
-def _finite32(values: Sequence[float], what: str) -> np.ndarray:
+def _finite(values: Sequence[float], what: str, dtype: type[np.floating] = np.float32) -> np.ndarray:
     with np.errstate(over="ignore"):  # too large for float32 is not finite either
-        return require_finite(np.array(values, dtype=np.float64).astype(np.float32), what)
+        return require_finite(np.array(values, dtype=np.float64).astype(dtype), what)
 
 
 def require_finite(values: np.ndarray, what: str) -> np.ndarray:

@@ -41,6 +41,7 @@ class Windows:
         seed: of the frames that ``future`` draws.
 
     Attributes:
+        contract: as above.
         episodes: the chosen ones, in order.
         episode_lengths: (episodes,) samples of each chosen episode, in the order in which they follow one another.
     """
@@ -76,7 +77,7 @@ class Windows:
             raise DatasetError(f"A future {future} steps away was asked for; at least 1 is needed.")
         slices = [dataset.episode_slice(episode) for episode in chosen]
         self.dataset = dataset
-        self._contract = contract or dataset.contract
+        self.contract = contract or dataset.contract
         self._frames = np.concatenate([np.arange(s.start, s.stop) for s in slices]) if slices else np.zeros(0, np.int64)
         self._first = np.concatenate([np.full(s.stop - s.start, s.start) for s in slices]) if slices else self._frames
         self._last = np.concatenate([np.full(s.stop - s.start, s.stop - 1) for s in slices]) if slices else self._frames
@@ -86,7 +87,7 @@ class Windows:
         self._hindsight, self._seed = hindsight, seed
         self._tasks = {
             feature.name: np.stack([task_value(feature, text) for text in dataset.tasks])
-            for feature in self._contract.observations
+            for feature in self.contract.observations
             if feature.kind == "task"
         }
         self.episodes = [int(episode) for episode in chosen]
@@ -127,7 +128,7 @@ class Windows:
         batch = self._observations(np.maximum(past, first[:, None]), goals, pictures)
         batch["observation_is_pad"] = past < first[:, None]
         rows = np.clip(ahead, first[:, None], last[:, None])
-        batch["action"] = columns[self._contract.action.name][rows]
+        batch["action"] = columns[self.contract.action.name][rows]
         batch["action_is_pad"] = (ahead < first[:, None]) | (ahead > last[:, None])
         for name in self._extras:
             values = columns[name][rows]
@@ -144,7 +145,7 @@ class Windows:
     def _observations(self, rows: np.ndarray, goals: np.ndarray, pictures: bool) -> dict[str, np.ndarray]:
         """Every feature at ``rows`` (B, ...); goals at the frames ``goals`` (B,), the same for all rows of a sample."""
         found = {}
-        for feature in self._contract.observations:
+        for feature in self.contract.observations:
             name = observed_name(feature.name)
             if is_picture(feature) and not pictures:
                 continue

@@ -134,7 +134,7 @@ def require_device(name: str) -> None:
     """
     there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name not in (*there, *(["cuda"] if len(there) > 1 else [])):
-        raise ConfigError(f"Device '{name}' is not available here; device={' or '.join(there)} is.")
+        raise ConfigError(f"Device '{name}' is not available here; training.device={' or '.join(there)} is.")
 
 
 def accumulating(module: nn.Module, more: bool) -> AbstractContextManager[Any]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from praxon.datasets.sampler import Sampler
-from praxon.errors import CheckpointError, ConfigError, DatasetError
+from praxon.errors import CheckpointError, ConfigError, DatasetError, PraxonError
 from praxon.learning.checkpoint import Checkpoint, flatten, latest_checkpoint, require_same, save_checkpoint
 from praxon.learning.distributed import Processes, WholeBatch, accumulating
 from praxon.learning.ema import Ema
@@ -143,6 +143,9 @@ class TrainingRun:
                 if stopped:
                     self.processes.from_main()  # so that nobody ends before the checkpoint is whole
                     raise KeyboardInterrupt
+        except PraxonError as error:
+            error.everywhere = self.processes.count == 1
+            raise
         finally:
             prefetcher.close()
             if log is not None:

@@ -21,7 +21,7 @@ from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
 from praxon.policies.base import Needs, Policy
 from praxon.policies.build import build_part
-from praxon.policies.networks.act_experts import ExpertHeads
+from praxon.policies.networks.act_experts import AUTO, PHASE, ExpertHeads
 from praxon.policies.networks.act_foresight import Foresight
 from praxon.policies.networks.act_layers import KEEP_ALL, Dropout
 from praxon.policies.networks.act_network import ActNetwork
@@ -87,6 +87,21 @@ class ActPolicy(Policy):
             if foresight is None
             else Foresight(self.encoder, self.network.context, self.network.layer, **foresight)
         )
+
+    @classmethod
+    def settled(cls, config: Mapping[str, Any], columns: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+        """See ``Policy.settled``: where experts learn their phases from, and how many there are."""
+        experts = dict(config.get("experts") or {})
+        if experts.get("phases") == AUTO:
+            experts["phases"] = PHASE if PHASE in columns else None
+            told = f"Experts learn from the column {PHASE}, phases 0 to {columns.get(PHASE)}"
+            untold = f"Experts learn their routing from the actions alone: there is no column {PHASE}"
+            sentence = f"{told}." if PHASE in columns else f"{untold} (praxon collect phases=true records one)."
+        else:
+            sentence = ""
+        if experts and experts.get("num_experts") is None and experts.get("phases") in columns:
+            experts["num_experts"] = columns[experts["phases"]] + 1
+        return {**config, **({"experts": experts} if experts else {})}, sentence
 
     @property
     def deterministic(self) -> bool:

@@ -64,6 +64,16 @@ class Policy(nn.Module, ABC):
         self.actions = ActionRepresentation(contract, actions)
         self.normalizer = Normalizer(contract, normalization, spread_floor, self.actions)
 
+    @classmethod
+    def settled(cls, config: Mapping[str, Any], columns: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+        """The policy's config with what the data decide decided, and a sentence that says how; empty where nothing was.
+
+        Args:
+            config: of the policy, as ``build_policy`` takes it.
+            columns: whole-number columns of the data beyond the contract, such as ``phase`` -> the largest value.
+        """
+        return dict(config), ""
+
     def encode_actions(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The batch's actions in network units, (B, horizon, N)."""
         name = self.contract.action.name
@@ -107,6 +117,10 @@ class Policy(nn.Module, ABC):
         """Unit normal noise (batch_size, horizon, N) on the generator's device."""
         shape = (batch_size, self.contract.chunk.horizon, self.actions.size)
         return torch.randn(shape, generator=generator, device=generator.device)
+
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for whoever trains it: settings that have no effect under this contract."""
+        return ()
 
     def engine_settings(self) -> dict[str, Any]:
         """How samples are drawn, as stored in a bundle's ``engine.yaml``; empty where there is nothing to choose."""

@@ -92,6 +92,12 @@ class BesoPolicy(GenerativePolicy):
             )
         return sampler
 
+    def remarks(self) -> tuple[str, ...]:
+        """See ``Policy``."""
+        if any(feature.is_goal for feature in self.contract.observations):
+            return ()
+        return ("The policy has no goals, so that guidance is off; policy.goals=[<observation>] gives it some.",)
+
     def configure_engine(self, settings: Mapping[str, Any]) -> None:
         """See ``GenerativePolicy.configure_engine``; the guidance weight goes to the network."""
         super().configure_engine(settings)

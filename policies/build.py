@@ -1,11 +1,12 @@
 """A policy from its config: the class it names, the contract with its chunk, its keyword arguments. Its parts likewise."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from praxon.contract import PolicyContract
-from praxon.errors import ConfigError
+from praxon.errors import ConfigError, nearest
 from praxon.policies.base import Policy
 from praxon.targets import load_target
 
@@ -37,6 +38,16 @@ def build_policy_for(config: Mapping[str, Any], contract: PolicyContract) -> Pol
     return policy
 
 
+def settle_policy(config: Mapping[str, Any], columns: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+    """See ``Policy.settled``, of the class that ``config`` names.
+
+    Raises:
+        ConfigError: the class is no policy.
+    """
+    settled: tuple[dict[str, Any], str] = _class_of(config, Policy).settled(config, columns)
+    return settled
+
+
 def policy_contract(config: Mapping[str, Any], contract: PolicyContract, tasks: Sequence[str] = ()) -> PolicyContract:
     """What the policy of ``config`` sees and commands, of what ``contract`` offers; see ``build_policy``."""
     goals = contract.with_goals(list(config.get("goals") or ())).observations[len(contract.observations) :]
@@ -53,12 +64,36 @@ def policy_contract(config: Mapping[str, Any], contract: PolicyContract, tasks: 
 def build_part(config: Mapping[str, Any], parent: type, *arguments: Any, **more: Any) -> Any:
     """An instance of the class that ``config["_target_"]`` names, with ``arguments`` and the config's other entries.
 
+    An entry that is None and that the class does not take is left out: a config lists what may be set, and another class
+    can be chosen by ``_target_`` alone.
+
     Args:
         parent: nothing but a subclass of it is ever called.
 
     Raises:
         ConfigError: the class is no such subclass, or does not take an argument.
     """
+    kind = _class_of(config, parent)
+    taken = settings_of(kind, len(arguments))
+    settings = {key: value for key, value in config.items() if key != "_target_"}
+    if taken is not None:
+        settings = {key: value for key, value in settings.items() if value is not None or key in taken}
+        for key in settings:
+            if key not in taken:
+                known = [name for name in taken if name not in more]
+                raise ConfigError(
+                    f"The {parent.__name__.lower()} '{config['_target_']}' cannot be built: it has no setting '{key}'."
+                    f"{nearest(key, known)} Settings: {', '.join(known)}. A setting that was meant for another class is left "
+                    "out by null."
+                )
+    try:
+        return kind(*arguments, **settings, **more)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise ConfigError(f"The {parent.__name__.lower()} '{config['_target_']}' cannot be built: {error}.") from error
+
+
+def _class_of(config: Mapping[str, Any], parent: type) -> Any:
+    """The subclass of ``parent`` that the config names."""
     what = f"A {parent.__name__.lower()}"
     if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
         raise ConfigError(f"{what}'s config is a mapping whose _target_ names a class; got {config!r}.")
@@ -67,7 +102,28 @@ def build_part(config: Mapping[str, Any], parent: type, *arguments: Any, **more:
         raise ConfigError(
             f"'{config['_target_']}' is not a {parent.__name__}; {what.lower()}'s config names a subclass of {parent.__name__}."
         )
-    try:
-        return kind(*arguments, **{key: value for key, value in config.items() if key != "_target_"}, **more)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise ConfigError(f"The {parent.__name__.lower()} '{config['_target_']}' cannot be built: {error}.") from error
+    return kind
+
+
+def settings_of(kind: type, filled: int = 0) -> list[str] | None:
+    """Names of the keyword arguments of a class, those included that it hands to its parents as ``**options``.
+
+    Args:
+        filled: how many leading arguments are given by position.
+
+    Returns:
+        None where a class takes whatever it is given.
+    """
+    names: dict[str, None] = {}
+    for each in kind.__mro__:
+        if "__init__" not in vars(each):
+            continue
+        if each is object or each.__module__.startswith("torch."):
+            break
+        parameters = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
+        by_position = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:filled]
+        named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        names |= dict.fromkeys(name for name in named if name not in by_position)
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            return list(names)
+    return None

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -202,22 +203,25 @@ class RosRobot:
         if stamp_ns == 0:
             self.drops["no_stamp"] += 1
             stamp_ns = self.now_ns()
-        for each in streams:
-            try:
-                self._store(each.feature.name, stamp_ns, each.from_message(message))
-            except MessageError as error:
-                self._drop(error.cause, f"{each.topic}: {error}")
+        try:
+            values = {each.feature.name: each.from_message(message) for each in streams}
+        except MessageError as error:
+            self._drop(error.cause, f"{streams[0].topic}: {error}")
+            return
+        self._store(stamp_ns, values)
 
-    def _store(self, name: str, stamp_ns: int, value: np.ndarray) -> None:
-        history = self._history[name]
+    def _store(self, stamp_ns: int, values: Mapping[str, np.ndarray]) -> None:
+        """Keep what one message says of the features of its topic."""
         if stamp_ns < self._since_ns:
             return
-        if history and stamp_ns <= history[-1][0]:
+        histories = [self._history[name] for name in values]
+        if histories[0] and stamp_ns <= histories[0][-1][0]:
             self.drops["out_of_order"] += 1
             return
-        history.append((stamp_ns, value))
-        while history[0][0] < stamp_ns - HISTORY_NS:
-            history.popleft()
+        for history, value in zip(histories, values.values(), strict=True):
+            history.append((stamp_ns, value))
+            while history[0][0] < stamp_ns - HISTORY_NS:
+                history.popleft()
 
     def _drop(self, cause: str, sentence: str) -> None:
         self.drops[cause] += 1

@@ -18,7 +18,8 @@ from sensor_msgs.msg import Image, JointState
 
 from praxon.contract import Feature
 from praxon.datasets.messages import observation_topic
-from praxon.errors import ContractError
+from praxon.errors import ContractError, RobotError
+from praxon.robots.cartesian import ToolPoses
 from praxon.robots.spec import RobotSpec
 from praxon.ros_nodes import convert
 
@@ -31,7 +32,7 @@ class Stream:
         feature: of the contract.
         topic: its name.
         message_type: class of its messages.
-        to_message: (array, stamp [ns]) -> message.
+        to_message: (array, stamp [ns]) -> message; raises ``RobotError`` for what is computed from other messages.
         from_message: message -> array in the contract's shape and type; raises ``MessageError``.
     """
 
@@ -62,12 +63,32 @@ def _joint_position(feature: Feature, robot: RobotSpec) -> Stream:
 
 
 def _pose(feature: Feature, robot: RobotSpec) -> Stream:
+    if feature.source == robot.tool_site and not feature.is_goal:
+        return _tool_pose(feature, robot)
     return Stream(
         feature,
         observation_topic(feature),
         PoseStamped,
         lambda value, stamp_ns: convert.pose_to_message(value, feature.frame, stamp_ns),
         lambda message: convert.pose_from_message(message, feature.frame),
+    )
+
+
+def _tool_pose(feature: Feature, robot: RobotSpec) -> Stream:
+    """The measured pose of the tool: nobody sends it, it follows from the joints that were measured."""
+    tool = ToolPoses(robot)
+
+    def refuse(value: np.ndarray, stamp_ns: int) -> Any:
+        raise RobotError(f"'{feature.name}' is computed from {robot.ros.joint_states_topic}; no message carries it.")
+
+    return Stream(
+        feature,
+        robot.ros.joint_states_topic,
+        JointState,
+        refuse,
+        lambda message: tool.pose(convert.joints_from_message(message, robot.joint_names, np.float64)).astype(
+            np.float32
+        ),
     )
 
 

@@ -204,8 +204,9 @@ class GymSimulation(World):
         )
         self._steps += 1
         self._return += float(reward)
-        success = self.task.solved(info, self._return)
-        self._judgement = Judgement(float(reward), success, self.task.figures(info), bool(terminated or truncated))
+        ended = bool(terminated or truncated)
+        success = self.task.solved(info, self._return, ended or self._steps >= self.step_limit)
+        self._judgement = Judgement(float(reward), success, self.task.figures(info), ended)
 
     def _judge(self) -> Judgement:
         return self._judgement

@@ -47,7 +47,8 @@ class GymTask:
         clip_actions: whether actions are clipped to the action space's bounds.
         success: key of ``info`` that is true, or not zero, once the task is solved; 'not <key>' for one that empties.
             None: ``is_success`` or ``success``.
-        success_return: sum of rewards from which on an episode counts as solved, for environments without such a key.
+        success_return: least sum of an episode's rewards with which it counts as solved, for environments without such a key;
+            judged at the end, since a sum of negative rewards is the larger the less has been done.
         metrics: keys of ``info`` whose extremes are reported.
         expert: import path of a function that takes the environment and returns a function from its observation to an
             action: the demonstrator.
@@ -114,13 +115,18 @@ class GymTask:
         """Begin the episode that ``seed`` fixes; the environment's first observation."""
         return env.reset(seed=seed)[0]
 
-    def solved(self, info: Mapping[str, Any], total_reward: float) -> bool:
+    def solved(self, info: Mapping[str, Any], total_reward: float, ended: bool) -> bool:
         """Whether the task is solved after this step.
+
+        Args:
+            info: of the step.
+            total_reward: sum of the episode's rewards so far.
+            ended: whether the episode has come to its end.
 
         Raises:
             ConfigError: ``info`` has no such key.
         """
-        if self._success_return is not None and total_reward >= self._success_return:
+        if ended and self._success_return is not None and total_reward >= self._success_return:
             return True
         if self._success is None:
             return any(bool(info[key]) for key in SUCCESS_KEYS if key in info)

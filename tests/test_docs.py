@@ -2,8 +2,11 @@
 
 import importlib
 import inspect
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benc
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+def block(page: str, language: str, holds: str) -> str:
+    """The page's block of code that holds a text."""
+    found = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    return next(code for code in found if holds in code)
 
 
 def command_lines():
@@ -76,10 +85,30 @@ def test_nothing_names_the_machine_it_was_written_on():
         assert str(ROOT) not in page.read_text()
 
 
+def test_the_example_policy_is_held_to_the_contract(tmp_path):
+    """The page's code as it stands, in a folder outside the project, through the contract tests of every policy."""
+    page = (ROOT / "docs" / "extending.md").read_text()
+    (tmp_path / "my_method.py").write_text(block(page, "python", "class MyPolicy"))
+    config = tmp_path / "configs" / "policy" / "my_method.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(block(page, "yaml", "MyPolicy").replace("praxon.policies.my_method", "my_method"))
+    contract = ROOT / "tests" / "policies" / "test_policy_contract.py"
+    held = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(contract), "-k", "my_method", "-p", "no:cacheprovider"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PRAXON_PATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert held.returncode == 0, held.stdout
+    assert re.search(r"^4 passed", held.stdout, re.MULTILINE), held.stdout
+
+
 def test_the_example_task_is_solved_by_its_expert(tmp_path, monkeypatch):
     """The page's code as it stands, in a folder outside the project."""
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL).group(1)
-    (tmp_path / "hover.py").write_text(code)
+    page = (ROOT / "docs" / "extending.md").read_text()
+    (tmp_path / "hover.py").write_text(block(page, "python", "class Hover"))
     (tmp_path / "hover.xml").write_text(
         f'<mujoco><include file="{ROOT / "sim" / "tasks" / "world.xml"}"/><worldbody>'
         '<body name="goal" mocap="true"><geom name="goal" type="sphere" size="0.02" contype="0" conaffinity="0"/></body>'

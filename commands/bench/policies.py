@@ -171,7 +171,7 @@ def pooled(result: dict[str, Any], policy: str, task: str | None = None) -> dict
 
 def _print(study: Study, result: dict[str, Any]) -> None:
     table = Table(title=f"{result['study']}: success in percent (95 % interval)")
-    for column in ("policy", *study.tasks, "all", "parameters", "training [s]", "chunk p50 [ms]"):
+    for column in ("policy", *study.tasks, "all", "parameters", r"training \[s]", r"chunk p50 \[ms]"):
         table.add_column(column, justify="left" if column == "policy" else "right")
     table.add_row("expert", *(_percent(result["experts"][task]) for task in study.tasks), "", "", "", "")
     for policy in study.policies:

@@ -3,7 +3,8 @@
 Each component is centred and divided by its standard deviation over the dataset, so that no measure depends on units or
 on where the origin is. Dividing what hardly moves would make signals of noise: components that move no more than rounding
 are left out, and none is divided by less than a twentieth of what others of its feature and unit are. Orientations enter
-as the first two columns of the rotation matrix (Zhou et al., CVPR 2019), which have no jumps and no two signs.
+as the first two columns of the rotation matrix (Zhou et al., CVPR 2019), which have no jumps and no two signs. What follows
+a pose in a pose action, such as a gripper's joint, enters as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +27,11 @@ LEAST_SPREAD = 0.05
 """Smallest divisor of a component, as a part of the largest among those of the same feature and unit."""
 
 STAMP = "stamp_ns"
+
+_QUATERNION = range(3, 7)
+"""Components of a pose that are its quaternion."""
+
+_ROTATION_COMPONENTS = 6
 
 Rows = slice | np.ndarray
 Reader = Callable[[Rows], np.ndarray]
@@ -87,7 +93,7 @@ def action_signal(dataset: Recorded, relative: bool = True) -> Signal:
     def read(rows: Rows) -> np.ndarray:
         found = _components(feature, values[rows])
         for component, observed, source in pairs:
-            found[:, component] -= _flat(dataset.columns[observed][rows])[:, source]
+            found[:, _place(feature, component)] -= _flat(dataset.columns[observed][rows])[:, source]
         return found
 
     return Signal(read, len(values), _groups(feature))
@@ -97,14 +103,18 @@ def followed_components(dataset: Recorded) -> list[tuple[int, str, int]]:
     """(action component, observed feature, its component) where the action commands the position of what is observed.
 
     Names and units must be the same, and the difference must vary less than the command does: displacements are named
-    like positions in many a dataset.
+    like positions in many a dataset. Of a pose action, positions of the tool are followed by those observed of the same tool;
+    its quaternion by nothing, since the difference of two tells no distance.
     """
     action = dataset.contract.action
+    followers = _followers(dataset.contract)
     rows = evenly(len(dataset.columns[action.name]), 10_000)
     commands = _flat(dataset.columns[action.name][rows])
     found = []
     for component, (name, unit) in enumerate(zip(action.names, action.units, strict=False)):
-        for feature in robot_features(dataset.contract):
+        if action.kind == "pose" and component in _QUATERNION:
+            continue
+        for feature in followers:
             if name not in feature.names or feature.units[feature.names.index(name)] != unit:
                 continue
             source = feature.names.index(name)
@@ -130,6 +140,15 @@ def evenly(size: int, wanted: int) -> np.ndarray:
     return np.arange(0, size, max(1, -(-size // wanted)))
 
 
+def _followers(contract: PolicyContract) -> list[Feature]:
+    """The observations that may follow the action."""
+    robot = robot_features(contract)
+    if contract.action.kind != "pose":
+        return robot
+    tool = [each for each in contract.observations if each.kind == "pose" and each.source == contract.action.source]
+    return [*tool, *(each for each in robot if each.kind != "pose")]
+
+
 def _signal(dataset: Recorded, features: Sequence[Feature]) -> Signal:
     columns = {feature: dataset.columns[feature.name] for feature in features}
     groups = [group for feature in features for group in _groups(feature)]
@@ -145,18 +164,27 @@ def _components(feature: Feature, values: np.ndarray) -> np.ndarray:
     flat = _flat(values)
     if feature.kind != "pose":
         return flat
-    lengths = np.linalg.norm(flat[:, 3:], axis=1, keepdims=True)
-    w, x, y, z = (flat[:, 3:] / np.where(lengths > 0, lengths, 1.0)).T
+    position, quaternion, carried = np.split(flat, [_QUATERNION.start, _QUATERNION.stop], axis=1)
+    lengths = np.linalg.norm(quaternion, axis=1, keepdims=True)
+    w, x, y, z = (quaternion / np.where(lengths > 0, lengths, 1.0)).T
     first = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
     second = [2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)]
-    return np.column_stack([flat[:, :3], *first, *second])
+    return np.column_stack([position, *first, *second, carried])
+
+
+def _place(feature: Feature, component: int) -> int:
+    """Where among its ``_components`` a component of a feature is that is no part of a quaternion."""
+    after = feature.kind == "pose" and component >= _QUATERNION.stop
+    return component + _ROTATION_COMPONENTS - len(_QUATERNION) if after else component
 
 
 def _groups(feature: Feature) -> list[str]:
     """Feature and unit of each of its ``_components``; empty where the unit is not known."""
-    if feature.kind == "pose":
-        return [f"{feature.name} position"] * 3 + [f"{feature.name} rotation"] * 6
-    return ["" if unit == "1" else f"{feature.name} {unit}" for unit in feature.units]
+    named = ["" if unit == "1" else f"{feature.name} {unit}" for unit in feature.units]
+    if feature.kind != "pose":
+        return named
+    pose = [f"{feature.name} position"] * 3 + [f"{feature.name} rotation"] * _ROTATION_COMPONENTS
+    return [*pose, *named[_QUATERNION.stop :]]
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

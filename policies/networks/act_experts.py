@@ -13,6 +13,10 @@ from torch.nn import functional as F
 
 from praxon.errors import ConfigError
 
+AUTO, PHASE = "auto", "phase"
+"""The setting that leaves it to the data where phases come from, and the column that it looks for."""
+NUM_EXPERTS = 4
+
 
 class ExpertHeads(nn.Module):
     """K linear heads and a linear gate.
@@ -20,8 +24,9 @@ class ExpertHeads(nn.Module):
     Args:
         width: D.
         action_size: A.
-        num_experts: K.
-        phases: column of the dataset that holds each frame's phase, 0 to K - 1; ``None`` learns the routing without.
+        num_experts: K; 4 where ``None``.
+        phases: column of the dataset that holds each frame's phase, 0 to K - 1; ``None`` learns the routing without, and so
+            does ``auto``, which ``ActPolicy.settled`` replaces where there are data.
         phase_weight: of the cross-entropy of the gate.
         top_k: experts that are heard at each row, their gates scaled to sum to one; all where ``None``.
 
@@ -34,12 +39,14 @@ class ExpertHeads(nn.Module):
         width: int,
         action_size: int,
         *,
-        num_experts: int,
+        num_experts: int | None = None,
         phases: str | None = None,
         phase_weight: float = 0.1,
         top_k: int | None = None,
     ) -> None:
         super().__init__()
+        num_experts = NUM_EXPERTS if num_experts is None else num_experts
+        phases = None if phases == AUTO else phases
         if num_experts < 1:
             raise ConfigError(f"A mixture of {num_experts} experts was asked for; at least 1 is needed.")
         if top_k is not None and not 1 <= top_k <= num_experts:

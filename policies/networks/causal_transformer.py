@@ -25,6 +25,7 @@ from praxon.policies.networks.sizes import sized
 from praxon.policies.networks.transformer import TimeFeatures, attention
 
 SIZES = {
+    "tiny": {"width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2},  # for tests
     "small": {"width": 128, "depth": 3, "num_heads": 4, "mlp_ratio": 2},
     "base": {"width": 256, "depth": 8, "num_heads": 4, "mlp_ratio": 4},  # the paper's
     "large": {"width": 768, "depth": 8, "num_heads": 4, "mlp_ratio": 4},  # the paper's for the Franka kitchen
@@ -65,11 +66,13 @@ class CausalTransformer(Denoiser):
         num_tokens: S.
         token_width: width of an observation token.
         spans: whether the length of the step is an input as well; its embedding is added to that of the step.
-        size: ``small``, ``base`` or ``large``: the defaults of what follows.
+        size: ``tiny``, ``small``, ``base`` or ``large``: the defaults of what follows.
         width: D, divisible by ``num_heads``.
         depth: L.
         num_heads: N.
         mlp_ratio: hidden width of the MLPs over D.
+        shortest_period: of the time features; a derivative along time is multiplied by its inverse, so that objectives with
+            such a derivative (MeanFlow) need about 3. 4e-3 where None.
 
     Raises:
         ConfigError: D is not divisible by N, or an unknown size.
@@ -88,6 +91,7 @@ class CausalTransformer(Denoiser):
         depth: int | None = None,
         num_heads: int | None = None,
         mlp_ratio: int | None = None,
+        shortest_period: float | None = None,
     ) -> None:
         super().__init__()
         chosen = sized(SIZES, size, width=width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio)
@@ -97,7 +101,7 @@ class CausalTransformer(Denoiser):
         self.width, self.depth, self.num_heads = width, depth, num_heads
         self.action_in = nn.Linear(action_size, width)
         self.positions_TD = nn.Parameter(torch.zeros(horizon, width))
-        self.time_features = TimeFeatures(width)
+        self.time_features = TimeFeatures(width, shortest_period)
         self.time_in = nn.Linear(width, width)
         self.span_in = nn.Linear(width, width) if spans else None
         self.token_in = nn.Linear(token_width, width)

@@ -15,6 +15,6 @@ def sized(sizes: Mapping[str, Mapping[str, Any]], size: str, **given: Any) -> di
     if size not in sizes:
         raise ConfigError(f"Network size '{size}' does not exist. Sizes: {', '.join(sizes)}.{nearest(size, sizes)}")
     for name, value in given.items():
-        if isinstance(value, int) and value < 1:
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             raise ConfigError(f"Network setting {name} is {value}; at least 1 is needed.")
     return {**sizes[size], **{name: value for name, value in given.items() if value is not None}}

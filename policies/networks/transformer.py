@@ -23,10 +23,12 @@ from praxon.policies.networks.sizes import sized
 
 SIZES = {
     # For a few minutes on a CPU, more steps of a smaller network beat fewer of a larger one.
+    "tiny": {"width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2},  # for tests
     "small": {"width": 128, "depth": 3, "num_heads": 4, "mlp_ratio": 2},
     "base": {"width": 256, "depth": 6, "num_heads": 8, "mlp_ratio": 4},
     "large": {"width": 512, "depth": 8, "num_heads": 8, "mlp_ratio": 4},
 }
+SHORTEST_PERIOD = 4e-3
 PARTS_PER_BLOCK = 9  # shift, scale and gate of self-attention, cross-attention and MLP
 
 
@@ -46,8 +48,13 @@ class TimeFeatures(nn.Module):
 
     angular_frequencies: Tensor
 
-    def __init__(self, size: int, shortest_period: float = 4e-3, longest_period: float = 4.0) -> None:
+    def __init__(self, size: int, shortest_period: float | None = None, longest_period: float = 4.0) -> None:
         super().__init__()
+        shortest_period = SHORTEST_PERIOD if shortest_period is None else shortest_period
+        if not 0 < shortest_period <= longest_period:
+            raise ConfigError(
+                f"shortest_period is {shortest_period}; above 0 and at most {longest_period:g} is needed."
+            )
         periods = torch.logspace(math.log10(shortest_period), math.log10(longest_period), size // 2)
         self.register_buffer("angular_frequencies", 2 * math.pi / periods, persistent=False)
 
@@ -100,13 +107,13 @@ class TransformerDenoiser(Denoiser):
         num_tokens: S; attention takes any number, so nothing depends on it.
         token_width: width of an observation token.
         spans: whether the length of the step is an input as well.
-        size: ``small``, ``base`` or ``large``: the defaults of what follows.
+        size: ``tiny``, ``small``, ``base`` or ``large``: the defaults of what follows.
         width: D, divisible by ``num_heads``.
         depth: L.
         num_heads: N.
         mlp_ratio: hidden width of the MLP over D.
-        shortest_period: of the time features. A derivative along time is multiplied by its inverse, so that objectives
-            with such a derivative (MeanFlow) need about 3.
+        shortest_period: of the time features; a derivative along time is multiplied by its inverse, so that objectives with
+            such a derivative (MeanFlow) need about 3. 4e-3 where None.
 
     Raises:
         ConfigError: D is not divisible by N, or an unknown size.
@@ -125,7 +132,7 @@ class TransformerDenoiser(Denoiser):
         depth: int | None = None,
         num_heads: int | None = None,
         mlp_ratio: int | None = None,
-        shortest_period: float = 4e-3,
+        shortest_period: float | None = None,
     ) -> None:
         super().__init__()
         chosen = sized(SIZES, size, width=width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio)

@@ -11,6 +11,7 @@ step embedding, F scales and shifts of all blocks.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,22 @@ from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.sizes import sized
 from praxon.policies.networks.transformer import TimeFeatures
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"widths": (16, 32), "step_width": 16},  # for tests
     "small": {"widths": (32, 64, 128), "step_width": 64},
     "medium": {"widths": (64, 128, 256), "step_width": 128},
     # The sizes of the paper for states and for images.
     "base": {"widths": (256, 512, 1024), "step_width": 256},
     "large": {"widths": (512, 1024, 2048), "step_width": 128},
 }
+SHAPE: dict[str, Any] = {
+    "kernel_size": 5,
+    "groups": 8,
+    "film_scale": True,
+    "time_embedding": "periods",
+    "num_levels": 100,
+}
+"""What is the same at every size."""
 TIME_EMBEDDINGS = ("periods", "steps")
 
 
@@ -109,16 +119,18 @@ class UNet1D(Denoiser):
         num_tokens: S.
         token_width: D.
         spans: whether the length of the step is an input as well; its embedding is added to that of the step.
-        size: ``small``, ``medium``, ``base`` or ``large``: the defaults of ``widths`` and ``step_width``.
+        size: ``tiny``, ``small``, ``medium``, ``base`` or ``large``: the defaults of ``widths`` and ``step_width``.
         widths: channels at each resolution, finest first, each divisible by ``groups``.
         step_width: E, even.
-        kernel_size: of the convolutions, odd.
-        groups: of the group norms.
+        kernel_size: of the convolutions, odd; 5 where None.
+        groups: of the group norms; 8 where None.
         head_groups: of the last of them, before the head; as many as ``groups`` where ``None``. Published networks have 8.
-        film_scale: whether observations and step scale the channels besides shifting them.
-        time_embedding: ``periods``: of flow time itself; ``steps``: of the noise level k = (1 - t) ``num_levels``, as
+        film_scale: whether observations and step scale the channels besides shifting them; they do where None.
+        time_embedding: ``periods``, or None: of flow time itself; ``steps``: of the noise level k = (1 - t) ``num_levels``, as
             published diffusion policies have it.
-        num_levels: noise levels of the training; for ``steps`` only.
+        num_levels: noise levels of the training; for ``steps`` only; 100 where None.
+        shortest_period: of the time features; a derivative along time is multiplied by its inverse, so that objectives with
+            such a derivative (MeanFlow) need about 3. 4e-3 where None.
 
     Raises:
         ConfigError: a horizon, width or name that does not fit.
@@ -135,24 +147,40 @@ class UNet1D(Denoiser):
         size: str = "small",
         widths: Sequence[int] | None = None,
         step_width: int | None = None,
-        kernel_size: int = 5,
-        groups: int = 8,
+        kernel_size: int | None = None,
+        groups: int | None = None,
         head_groups: int | None = None,
-        film_scale: bool = True,
-        time_embedding: str = "periods",
-        num_levels: int = 100,
+        film_scale: bool | None = None,
+        time_embedding: str | None = None,
+        num_levels: int | None = None,
+        shortest_period: float | None = None,
     ) -> None:
         super().__init__()
-        chosen = sized(SIZES, size, widths=widths, step_width=step_width)
+        chosen = SHAPE | sized(
+            SIZES,
+            size,
+            widths=widths,
+            step_width=step_width,
+            kernel_size=kernel_size,
+            groups=groups,
+            film_scale=film_scale,
+            time_embedding=time_embedding,
+            num_levels=num_levels,
+        )
         channels, E = [int(width) for width in chosen["widths"]], chosen["step_width"]
-        _check(horizon, channels, E, kernel_size, groups, time_embedding)
-        self.time_features = StepFeatures(E, num_levels) if time_embedding == "steps" else TimeFeatures(E)
+        kernel, per_norm = chosen["kernel_size"], chosen["groups"]
+        _check(horizon, channels, E, kernel, per_norm, chosen["time_embedding"])
+        self.time_features = (
+            StepFeatures(E, chosen["num_levels"])
+            if chosen["time_embedding"] == "steps"
+            else TimeFeatures(E, shortest_period)
+        )
         self.time_in, self.time_out = nn.Linear(E, 4 * E), nn.Linear(4 * E, E)
-        self.span_features = TimeFeatures(E) if spans else None
+        self.span_features = TimeFeatures(E, shortest_period) if spans else None
         self.span_in = nn.Linear(E, E) if spans else None
 
         def block(inner: int, outer: int) -> ResidualBlock:
-            return ResidualBlock(inner, outer, kernel_size, groups, film_scale)
+            return ResidualBlock(inner, outer, kernel, per_norm, chosen["film_scale"])
 
         last = len(channels) - 1
         self.down = nn.ModuleList()
@@ -164,9 +192,7 @@ class UNet1D(Denoiser):
         for outer, inner in zip(channels[-2::-1], channels[:0:-1], strict=True):
             double = nn.ConvTranspose1d(outer, outer, 4, stride=2, padding=1)
             self.up.append(Level(block(2 * inner, outer), block(outer, outer), double))
-        self.head_block = ConvBlock(
-            channels[0], channels[0], kernel_size, groups if head_groups is None else head_groups
-        )
+        self.head_block = ConvBlock(channels[0], channels[0], kernel, per_norm if head_groups is None else head_groups)
         self.head = nn.Conv1d(channels[0], action_size, 1)
 
         # One projection for all blocks: few large products instead of many small ones.

@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
             path, verb, overrides = find_verb(arguments)
             _run_verb(path, verb, overrides)
     except PraxonError as error:
-        return _refused(verb, str(error))
+        return _refused(verb, str(error), error.everywhere)
     except OSError as error:
         return _refused(verb, f"The system refused '{error.filename or 'a file'}': {error.strerror or error}.")
     except KeyboardInterrupt as interrupt:
@@ -125,7 +125,10 @@ def _path_extended(folders: list[str]) -> Iterator[None]:
                 os.environ[PATH] = before
 
 
-def _refused(verb: str, sentence: str) -> int:
+def _refused(verb: str, sentence: str, everywhere: bool = False) -> int:
+    """Say it: of several processes, the first of each machine, unless the others may not have met it."""
+    if everywhere and os.environ.get("LOCAL_RANK", "0") != "0":
+        return 1
     logging.getLogger("praxon").error(sentence)
     place = os.environ.get("RANK", "0")
     print(f"praxon {verb}{'' if place == '0' else f' (process {place})'}: {sentence}", file=sys.stderr)

@@ -114,6 +114,10 @@ class Chunk:
         for name in ("control_period_s", *([] if self.ensemble is None else ["ensemble"])):
             if not isinstance(getattr(self, name), Real):
                 raise ContractError(f"A chunk's {name} is {getattr(self, name)!r}; a number is needed.")
+        if self.horizon < 1:
+            raise ContractError(
+                f"A chunk of {self.horizon} actions has none to execute; a horizon of at least 1 is needed."
+            )
         if not 1 <= self.num_execute <= self.horizon:
             raise ContractError(
                 f"A chunk of {self.horizon} actions cannot execute {self.num_execute}; 1 to {self.horizon} would do."
@@ -286,7 +290,7 @@ def task_value(feature: Feature, instruction: str) -> np.ndarray:
     if instruction not in feature.names:
         raise ContractError(
             f"The policy does not know the task '{instruction}'.{nearest(instruction, feature.names)} "
-            f"It was trained on: {'; '.join(feature.names)}."
+            f"It was trained on: {'; '.join(feature.names).rstrip('.')}."
         )
     return np.array([name == instruction for name in feature.names], np.float32)
 

@@ -5,7 +5,14 @@ from collections.abc import Iterable
 
 
 class PraxonError(Exception):
-    """Parent of every error whose message is written for the user; the command line prints it without a traceback."""
+    """Parent of every error whose message is written for the user; the command line prints it without a traceback.
+
+    Attributes:
+        everywhere: whether every process of a training that several share meets it, as with a wrong setting; False where it
+            may be a single one's, as with the samples that it computes.
+    """
+
+    everywhere = True
 
 
 class ConfigError(PraxonError):

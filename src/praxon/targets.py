@@ -60,16 +60,22 @@ def options(group: str) -> list[str]:
     return sorted(_files(group))
 
 
-def load_option(group: str, name: str) -> dict[str, Any]:
-    """One config of a group as a plain dictionary; an unknown name is answered with the known ones."""
+def option_file(group: str, name: str) -> Path:
+    """The file of one config of a group; an unknown name is answered with the known ones."""
     files = _files(group)
     if name not in files:
         known = sorted(files)
         raise ConfigError(f"There is no {group} '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+    return files[name]
+
+
+def load_option(group: str, name: str) -> dict[str, Any]:
+    """One config of a group as a plain dictionary."""
+    file = option_file(group, name)
     try:
-        return dict(yaml.safe_load(files[name].read_text()))
+        return dict(yaml.safe_load(file.read_text()))
     except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise ConfigError(f"'{files[name]}' is no config: {' '.join(str(error).split())}.") from error
+        raise ConfigError(f"'{file}' is no config: {' '.join(str(error).split())}.") from error
 
 
 def _files(group: str) -> dict[str, Path]:

@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from praxon.cli import run as command
 from praxon.commands._hydra import compose_config
+from praxon.commands.bench import policies as bench
 from praxon.commands.bench._study import Cell, Processes, Stage, Study, run_all
 from praxon.commands.bench.policies import pooled, run, study_of
 from praxon.errors import ConfigError
@@ -48,6 +53,46 @@ def test_a_study_trains_and_evaluates_every_cell_and_does_nothing_twice(tmp_path
     assert again["cells"] == result["cells"]
     with pytest.raises(ConfigError, match="another run_dir starts anew"):
         run(config_for(tmp_path / "study", "seeds=[0]", "study.episodes=3"))
+
+
+def test_a_study_from_outside_is_that_of_the_page(tmp_path, monkeypatch):
+    """As far as the processes, which it hands its folder."""
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()
+    lab = tmp_path / "my"
+    (lab / "configs" / "study").mkdir(parents=True)
+    study = re.search(r"```yaml\n(# Does.*?)```", page, re.DOTALL).group(1)
+    (lab / "configs" / "study" / "mine.yaml").write_text(study)
+    commands = []
+
+    def take_down(processes, stage):
+        assert os.environ["PRAXON_PATH"] == str(lab)
+        commands.append(" ".join(stage.command[3:]))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Processes, "run", take_down)
+    assert command(["--path", "my", "bench", "policies", "study=mine", "jobs=1"]) == 0
+    assert [text.split()[0] for text in commands] == ["collect", "eval", *["train", "eval"] * 4]
+    assert "train policy=flow policy.network.width=256 dataset=runs/bench/mine/lift/demonstrations" in commands[4]
+    for text in commands:
+        verb, *settings = text.split()
+        compose_config(verb, settings)
+
+
+def test_the_table_has_units(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "console", Console(width=120))
+    study = Study({"reach": []}, {"p": []}, [0], 1, 1, 0.01, tmp_path)
+    figures = {"successes": 1, "episodes": 2, "success_rate": 0.5, "interval_95": [0.1, 0.9]}
+    cell = {"task": "reach", "policy": "p", "seed": 0, "parameters": 5, "training_seconds": 7.0, **figures}
+    result = {
+        "study": "s",
+        "cells": [cell],
+        "experts": {"reach": figures},
+        "latency_ms": {"reach": {"p": {"p50": 3.0}}},
+    }
+    bench._print(study, result)
+    shown = capsys.readouterr().out
+    assert "training [s]" in shown
+    assert "chunk p50 [ms]" in shown
 
 
 def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path):

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from praxon.cli import run, verbs
+from praxon.targets import load_option, options
 
+ROOT = Path(__file__).parents[2]
 QUICK = ["policy=debug", "steps=30", "training.tensorboard=false", "training.checkpoint_every=10"]
 
 
@@ -114,6 +116,25 @@ def test_help_names_every_verb_and_every_setting(capsys):
         assert "usage: praxon" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("policy", options("policy"))
+def test_help_lists_every_setting_of_a_policy_with_what_its_config_says(policy, capsys):
+    praxon("train", f"policy={policy}", "--help")
+    shown = capsys.readouterr().out
+
+    def leaves(config, prefix):
+        for key, value in config.items():
+            yield from leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+
+    config = load_option("policy", policy)
+    for name in leaves(config, "policy."):
+        assert name == "policy._target_" or f"    {name}=" in shown
+    assert "policy.encoder._target_=praxon.policies.networks.encoders.ObservationEncoder" in shown
+    first = (ROOT / "configs" / "policy" / f"{policy}.yaml").read_text().splitlines()[0]
+    assert f"    {first}\n" in shown
+    assert re.search(r"policy.chunk.num_execute=\d+ +of them, executed before the next chunk takes over\n", shown)
+    assert "    # Keyword arguments of praxon.learning.trainer.Trainer" in shown
+
+
 # -- mistakes --------------------------------------------------------------------------------------
 
 
@@ -183,8 +204,9 @@ def test_a_policy_or_device_that_cannot_be_is_refused(circle, tmp_path, capsys):
     dataset = f"dataset={circle / 'a' / 'dataset'}"
     for override, answer in (
         ("policy.network.width=0", "at least 1 is needed"),
-        ("training.device=cuda:99", "Device 'cuda:99' is not available here; device=cpu"),
-        ("training.device=gpu", "Device 'gpu' is not available here; device=cpu"),
+        ("training.device=cuda:99", "Device 'cuda:99' is not available here; training.device=cpu is"),
+        ("training.device=gpu", "Device 'gpu' is not available here; training.device=cpu is"),
+        ("policy.chunk.horizon=0", "A chunk of 0 actions has none to execute; a horizon of at least 1 is needed"),
     ):
         praxon("train", *QUICK, dataset, f"run_dir={tmp_path / 'run'}", override, expect=1)
         assert answer in capsys.readouterr().err
@@ -221,6 +243,24 @@ def test_a_second_training_into_the_same_folder_must_be_asked_for(circle, capsys
     praxon("train", *QUICK, f"dataset={circle / 'a' / 'dataset'}", f"run_dir={circle / 'b'}", expect=1)
     assert "resume=true continues it" in capsys.readouterr().err
     assert files(circle / "b") == before
+
+
+def test_a_refusal_leaves_no_progress_bar(circle, capsys):
+    data = f"dataset={circle / 'a' / 'dataset'}"
+    praxon("train", *QUICK, "seed=5", data, f"run_dir={circle / 'b'}", "resume=true", expect=1)
+    assert "%" not in capsys.readouterr().out
+
+
+def test_a_wrong_setting_of_several_processes_is_said_once(circle, capsys, monkeypatch, tmp_path):
+    """Every process meets it, so that the first of a machine speaks; what one may meet alone, each says itself."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "1")
+    data = f"dataset={circle / 'a' / 'dataset'}"
+    praxon("train", *QUICK, data, "policy.chunk.horizon=0", f"run_dir={tmp_path / 'wrong'}", expect=1)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    praxon("train", *QUICK, data, "policy.chunk.horizon=0", f"run_dir={tmp_path / 'wrong'}", expect=1)
+    assert "(process 1): A chunk of 0" in capsys.readouterr().err
 
 
 def test_another_training_does_not_continue_this_one(circle, capsys):

@@ -71,7 +71,7 @@ def test_it_is_held_to_the_contract(lab):
 def test_its_settings_are_overridden_and_explained(lab, capsys, monkeypatch):
     assert "mine" not in options("policy")
     assert run(["--path", str(lab), "train", "policy=mine", "--help"]) == 0
-    assert "policy.network.width=32" in capsys.readouterr().out
+    assert "policy.network.size=tiny" in capsys.readouterr().out
     assert "mine" not in options("policy")
     monkeypatch.setenv("PRAXON_PATH", str(lab))
     assert "mine" in options("policy")

@@ -23,6 +23,19 @@ def test_changes_within_a_group_are_passed_on():
     assert compose_config("train", overrides).policy == config.policy
 
 
+def test_settings_beyond_those_listed_are_added_where_a_class_is_named():
+    asked = ["policy=debug", "+policy.encoder.backbone.num_registers=4"]
+    config = compose_config("train", asked)
+    assert config.policy.encoder.backbone.num_registers == 4
+    assert group_overrides(config, "policy") == asked
+    with pytest.raises(ConfigError, match=r"\+policy.encoder.backbone.norm=... adds one that its class takes"):
+        compose_config("train", ["policy.encoder.backbone.norm=group"])
+    with pytest.raises(ConfigError, match="no setting 'policy.chunk.length' to add"):
+        compose_config("train", ["+policy.chunk.length=3"])
+    with pytest.raises(ConfigError, match="no setting 'sed' to add. Did you mean 'seed'"):
+        compose_config("train", ["+sed=3"])
+
+
 def test_an_unknown_option_is_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match="Did you mean 'panda'"):
         load_option("robot", "pandas")

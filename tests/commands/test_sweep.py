@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from praxon.cli import run
+from praxon.commands import _sweep
 from praxon.learning.trainer import Trainer
 
 JOBS = ["train", "-m", "policy=debug", "seed=0,1", "steps=2,3", "training.tensorboard=false"]
@@ -61,6 +63,31 @@ def test_mistakes_are_met_before_anything_runs(swept, tmp_path, capsys):
     assert "the same settings go on with it" in capsys.readouterr().err
     assert run(["train", "policy=debug", "seed=5,6", dataset]) == 1
     assert "praxon train -m tries each" in capsys.readouterr().err
+
+
+def test_the_table_keeps_what_differs_in_a_narrow_terminal(swept, capsys, monkeypatch):
+    monkeypatch.setattr(_sweep, "console", Console(width=80, soft_wrap=True))
+    long = [f"policy.network._target_=praxon.policies.networks.{name}" for name in ("unet1d.UNet1D", "transformer.Tr")]
+    folder = swept / "narrow"
+    for number, setting in enumerate(long):
+        (folder / str(number)).mkdir(parents=True)
+        made_with = ["dataset=a", setting, f"policy.observations=[state,{number}]"]
+        (folder / str(number) / "made_with.json").write_text(json.dumps(made_with))
+        figures = {
+            "loss": 0.123456,
+            "success_rate": 0.5,
+            "steps": 123456,
+            "parameters": 1234567,
+            "training_seconds": 99.0,
+        }
+        (folder / str(number) / "result.json").write_text(json.dumps(figures))
+    _sweep._report("train", folder)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    kept = "".join(line.split("│")[2].strip() for line in shown.splitlines() if line.count("│") > 3)
+    assert all(setting in kept for setting in (*long, "[state,0]", "[state,1]"))
+    assert "[s]" in shown
+    assert "…" not in shown
 
 
 def test_a_job_that_fails_does_not_stop_the_others(swept, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Several datasets as one, windows into the future, packing, and choosing episodes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,28 @@ def test_datasets_that_do_not_fit_are_refused_with_both_sides(datasets):
     datasets[1].contract = datasets[1].contract.with_chunk(control_period_s=0.05)
     with pytest.raises(ContractError, match=r"the first 0.1 s, the second 0.05 s"):
         require_alike(datasets)
+
+
+def test_only_what_is_seen_must_fit(datasets):
+    """The second dataset has another state; a policy that sees the pictures alone can be trained on both."""
+    datasets[1].contract = other = replace(
+        CONTRACT, observations=(replace(CONTRACT.feature("observation.state"), name="other"), CONTRACT.feature(CAMERA))
+    )
+    datasets[1].columns["other"] = datasets[1].columns.pop("observation.state")
+    with pytest.raises(ContractError, match=r"'observation.state': the first needs it, the second only other"):
+        require_alike(datasets)
+    with pytest.raises(ContractError, match=r"'observation.state': the first needs it"):
+        require_alike(datasets, [CAMERA, "observation.state"])
+    require_alike(datasets, [CAMERA])
+    seen = CONTRACT.with_observations([CAMERA]).with_goals([CAMERA])
+    parts = [Windows(dataset, Chunk(), contract=seen) for dataset in datasets]
+    found = joined_statistics(parts)
+    assert set(found) == {CAMERA, "action"}
+    assert found["action"]["mean"] == pytest.approx(-7)
+    assert "observation.state" not in JoinedWindows(parts).batch(np.array([0, 14]))
+    datasets[1].contract = other.with_chunk(control_period_s=0.05)
+    with pytest.raises(ContractError, match=r"the first 0.1 s, the second 0.05 s"):
+        require_alike(datasets, [CAMERA])
 
 
 def test_the_future_ends_with_the_episode(datasets):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from praxon.contract import Chunk, Feature, PolicyContract
+from praxon.contract import POSE_COMPONENTS, Chunk, Feature, PolicyContract
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.datasets.measures.consistency import measure_consistency
@@ -171,6 +171,51 @@ def test_frames_that_were_not_looked_at_take_the_nearest_ones_value():
     assert np.array_equal(values[2:48:3], values[3:50:3])
     assert values[50] == values[51] == values[52] != values[49]
     assert len(np.unique(values)) == 100
+
+
+def pose_commands(flips=()) -> Recording:
+    """Pose actions with a gripper: tool and gripper are sent 0.1 ahead, quaternions turn about x; ``flips`` are negated."""
+    rng = np.random.default_rng(0)
+    states, actions, tools = [], [], []
+    for _ in range(6):
+        place = rng.normal(0, 1, 4) + np.linspace(0, 1, 40)[:, None] * rng.normal(1, 0.1, 4)
+        angle = np.linspace(2.5, 3.5, 40) + rng.normal(0, 0.1)
+        turn = np.stack([np.cos(angle / 2), np.sin(angle / 2), 0 * angle, 0 * angle], axis=1)
+        tools.append(np.concatenate([place[:, :3], turn], axis=1))
+        states.append(place[:, 3:])
+        actions.append(np.concatenate([place[:, :3] + 0.1, turn, place[:, 3:] + 0.1], axis=1))
+    recording = Recording(states, actions, {"observation.tool_pose": np.concatenate(tools)})
+    recording.columns["action"][list(flips), 3:7] *= -1
+    units = "m,m,m,1,1,1,1"
+    tool = Feature("observation.tool_pose", "pose", (7,), POSE_COMPONENTS, unit=units, source="tool")
+    action = Feature("action", "pose", (8,), (*POSE_COMPONENTS, "finger"), unit=f"{units},m", source="tool")
+    joint = Feature("observation.state", "joint_position", (1,), ("finger",), unit="m")
+    cube = Feature("observation.cube_pose", "pose", (7,), POSE_COMPONENTS, unit=units, source="cube")
+    recording.columns["observation.cube_pose"] = np.tile([0.5, 0, 0, 1, 0, 0, 0], (240, 1))
+    recording.contract = PolicyContract("arm", "poses", (cube, joint, tool), action, Chunk(control_period_s=PERIOD_S))
+    return recording
+
+
+def test_a_pose_action_follows_its_own_tool_and_its_gripper_and_no_quaternion():
+    recording = pose_commands()
+    tool, state = "observation.tool_pose", "observation.state"
+    assert followed_components(recording) == [(0, tool, 0), (1, tool, 1), (2, tool, 2), (7, state, 0)]
+    # what is commanded is always 0.1 further: only the rotation says anything, and of its six numbers four turn
+    relative = action_signal(recording)
+    assert relative.kept.tolist() == [False] * 3 + [False] * 4 + [True] * 2 + [False]
+    absolute = action_signal(recording, relative=False)
+    assert absolute.kept.tolist() == [True] * 3 + [False] * 4 + [True] * 2 + [True]
+    finger = recording.columns["action"][:, 7]
+    assert absolute[slice(None)][:, -1] == pytest.approx((finger - finger.mean()) / finger.std())
+
+
+def test_the_two_signs_of_a_quaternion_are_one_rotation():
+    """Every measure of poses in whose quaternions the sign jumps is that of the same poses without jumps."""
+    steady, jumping = measure(pose_commands()), measure(pose_commands(flips=[7, 8, 100, 171, 239]))
+    assert list(steady.measures) == list(jumping.measures)
+    assert {"action_spike", "tracking_gap", "action_variance"} <= set(steady.measures)
+    for name, values in steady.episodes.items():
+        assert jumping.episodes[name] == pytest.approx(values, nan_ok=True), name
 
 
 # -- motion -------------------------------------------------------------------------------------------

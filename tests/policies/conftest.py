@@ -84,7 +84,11 @@ SMALL = {"width": 48, "depth": 2, "num_heads": 4, "mlp_ratio": 2, "widths": [16,
 
 def make_small(config: dict[str, Any]) -> dict[str, Any]:
     """A policy's config with a smaller network and a shorter chunk: as true, and several times as fast."""
-    sizes = {part: {key: SMALL[key] for key in SMALL if key in config[part]} for part in ("encoder", "network")}
+    sizes = {
+        part: {key: SMALL[key] for key in SMALL if key in config[part]}
+        for part in ("encoder", "network")
+        if part in config
+    }
     shorter = {part: config[part] | changed for part, changed in sizes.items()}
     return config | shorter | {"chunk": config["chunk"] | {"horizon": 8, "num_execute": 4}}
 

@@ -264,6 +264,12 @@ def test_guidance_by_an_answer_that_was_never_learned_is_refused(contract, goal_
     beso(contract, statistics_of, goal_dropout=0.0)  # no goal, nothing to weigh
 
 
+def test_that_guidance_is_off_is_said(contract, goal_contract, statistics_of):
+    (sentence,) = beso(contract, statistics_of).remarks()
+    assert "guidance is off; policy.goals=" in sentence
+    assert beso(goal_contract, statistics_of).remarks() == ()
+
+
 @torch.no_grad()
 def test_without_goals_guidance_changes_nothing(contract, batch_of, statistics_of):
     policy = beso(contract, statistics_of)

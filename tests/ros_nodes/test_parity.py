@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import JointState
 
 from praxon.contract import Observation
 from praxon.robots.loop import Tick
@@ -46,14 +48,23 @@ def test_what_robot_sim_reports_is_what_the_simulated_robot_observes(simulation:
         assert value.tobytes() == observed[name].tobytes()
 
 
+def test_the_tool_is_seen_over_ros_as_in_simulation() -> None:
+    live = LiveSimulation(make_simulation("pick_place", tool_pose=True), seed=5, now_ns=BEGIN_NS)
+    for _ in range(30):
+        live.advance()
+    observed = live.simulation.robot.observe().features["observation.tool_pose"]
+    assert heard(live).features["observation.tool_pose"].tobytes() == observed.tobytes()
+
+
 def heard(live: LiveSimulation) -> Observation:
     """An observation put together from the messages that robot_sim publishes."""
     contract, robot = live.simulation.contract, live.simulation.scene.robot
-    report = live.report([feature.source for feature in contract.observations if feature.kind == "pose"])
+    streams = [stream(feature, robot) for feature in contract.observations]
+    report = live.report([each.feature.source for each in streams if each.message_type is PoseStamped])
     features = {}
-    for feature in contract.observations:
-        each = stream(feature, robot)
-        if feature.kind == "joint_position":
+    for each in streams:
+        feature = each.feature
+        if each.message_type is JointState:
             message = joints_to_message(report.names, report.positions, report.stamp_ns, report.velocities)
         else:
             message = each.to_message(report.poses[feature.source], report.stamp_ns)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from praxon.robots.base import SafeCommand, SafetyReport
+from praxon.robots.cartesian import ToolPoses
 from praxon.robots.panda import PANDA
 from praxon.ros_nodes.convert import joints_to_message, pose_to_message, stamp_from_message
 from praxon.ros_nodes.ros_robot import RosRobot
@@ -155,6 +156,29 @@ def test_a_message_without_a_stamp_has_the_time_of_its_receipt(robot: RosRobot, 
     assert observation is not None
     assert observation.stamp_ns == 77 * MS
     assert robot.drops == {"no_stamp": 1}
+
+
+def test_the_tool_is_where_the_joints_say_and_waits_for_no_topic(node: FakeNode) -> None:
+    contract = offered_contract(PANDA, make_task("lift", PANDA), 0.05, tool_pose=True)
+    robot = RosRobot(node, PANDA, contract, lookahead=3)
+    assert set(node.topics) == {"joint_states", "objects/cube/pose"}
+    joints(node, 100)
+    joints(node, 110, value=0.1)
+    joints(node, 105)
+    joints(node, 120, value=np.nan)
+    cube(node, 110)
+    observation = robot.observe()
+    assert observation is not None
+    expected = ToolPoses(PANDA).pose(HOME + 0.1).astype(np.float32)
+    assert observation.features["observation.tool_pose"].tobytes() == expected.tobytes()
+    assert robot.drops == {"out_of_order": 1, "nonfinite": 1}  # a message that two features are read from counts once
+    assert set(robot.ages_s()) == {"observation.state", "observation.tool_pose", "observation.cube_pose"}
+
+
+def test_a_goal_of_the_tool_is_a_topic(node: FakeNode) -> None:
+    offered = offered_contract(PANDA, make_task("reach", PANDA), 0.05, tool_pose=True)
+    RosRobot(node, PANDA, offered.with_goals(["observation.tool_pose"]), lookahead=3)
+    assert f"goal/objects/{PANDA.tool_site}/pose" in node.topics
 
 
 def test_after_forgetting_what_was_measured_before_does_not_count(robot: RosRobot, node: FakeNode) -> None:

@@ -151,13 +151,37 @@ def test_success_by_return_and_by_a_key_that_empties():
     silent = {"kwargs": {"says_success": False}}
     world = make_world(config(**silent))
     assert not world.run(world.expert(), SEEDS[0]).success
-    assert make_world(config(**silent, success_return=-1e9)).run(Asks([0.0, 0.0]), 0).steps == 1
+    assert make_world(config(**silent, success_return=-1e9)).run(Asks([0.0, 0.0]), 0).success
     with pytest.raises(ConfigError, match="no 'solved' in its info.* success, away"):
         make_world(config(success="solved")).run(Asks([0.0, 0.0]), 0)
     with pytest.raises(ConfigError, match="no 'far' in its info, which task.metrics names; there are success, away"):
         make_world(config(metrics=["far"])).run(Asks([0.0, 0.0]), 0)
     task = GymTask("gym", "Mass-v0", success="not left")
-    assert [task.solved({"left": left}, 0.0) for left in (["kettle"], [])] == [False, True]
+    assert [task.solved({"left": left}, 0.0, False) for left in (["kettle"], [])] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "settings", "steps"),
+    [
+        ("Mass-v0", {"kwargs": {"says_success": False}, "success_return": -12.0}, 30),
+        ("Endless-v0", {"kwargs": {"says_success": False}, "success_return": -12.0, "max_steps": 30}, 30),
+        ("Pendulum-v1", {"module": None, "success_return": -200}, 200),
+    ],
+)
+def test_negative_rewards_are_summed_to_the_end_before_they_are_judged(env_id, settings, steps):
+    """Every sum of negative rewards begins above a negative threshold; who does nothing falls below it later."""
+    result = (world := make_world(config(env_id, **settings))).run(world.idle(), SEEDS[1])
+    assert (result.success, result.steps) == (False, steps)
+    assert result.metrics["return"] < settings["success_return"]
+
+
+def test_a_return_is_judged_where_the_environment_ends_the_episode():
+    solves = {"ends_when_solved": True, "says_success": False}
+    world = make_world(config(kwargs=solves, success_return=-12.0))
+    result = world.run(world.expert(), SEEDS[1])
+    assert result.success
+    assert result.steps < 30
+    assert not make_world(config(kwargs=solves, success_return=0.0)).run(world.expert(), SEEDS[1]).success
 
 
 def test_actions_are_kept_inside_the_bounds_and_that_is_counted():
