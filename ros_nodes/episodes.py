@@ -32,6 +32,7 @@ from std_srvs.srv import Trigger
 from praxon.errors import PraxonError, RobotError
 from praxon.ros_nodes.client import NodeClient
 from praxon.ros_nodes.domain import Domain
+from praxon.ros_nodes.flag import Flag
 from praxon.ros_nodes.parent import die_with_parent
 from praxon.ros_nodes.processes import Child, stop_all
 from praxon.sim.factory import make_robot, make_task
@@ -55,7 +56,7 @@ class Graph:
         interrupted: set when we are to stop; every wait then raises ``Interrupted``.
     """
 
-    def __init__(self, node: Node, options: argparse.Namespace, interrupted: threading.Event) -> None:
+    def __init__(self, node: Node, options: argparse.Namespace, interrupted: Flag) -> None:
         environment = dict(os.environ)
         environment["OMP_NUM_THREADS"] = str(options.threads)
         chosen: dict[str, dict[str, Any]] = {
@@ -159,7 +160,7 @@ def in_parallel(actions: Sequence[Callable[[], None]]) -> None:
         raise problems[0]
 
 
-def conduct(options: argparse.Namespace, interrupted: threading.Event) -> int:
+def conduct(options: argparse.Namespace, interrupted: Flag) -> int:
     """Run the graph as told; returns the exit status."""
     began_s = time.monotonic()
     graph = node = None
@@ -219,7 +220,7 @@ def main() -> int:
     parser.add_argument("--run-dir", type=Path, required=True, help="takes the logs")
     options = parser.parse_args()
     options.seeds = [int(seed) for seed in options.seeds.split(",") if seed]
-    interrupted = threading.Event()
+    interrupted = Flag()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
     die_with_parent()

@@ -29,6 +29,7 @@ from std_msgs.msg import String
 
 from praxon.errors import ConfigError, PraxonError
 from praxon.ros_nodes import qos
+from praxon.ros_nodes.flag import Flag
 from praxon.ros_nodes.parameters import Parameters
 from praxon.ros_nodes.parent import die_with_parent
 
@@ -194,7 +195,7 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: Sequence[str] | No
     sys.setswitchinterval(0.0005)
     # rclpy's own handlers would close the context, and with it the publisher of the last command, before anyone stops.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    ending = threading.Event()
+    ending = Flag()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
     try:
@@ -227,7 +228,7 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: Sequence[str] | No
     return 1 if problems else 0
 
 
-def _spin(executor: MultiThreadedExecutor, ending: threading.Event, problems: list[Exception]) -> None:
+def _spin(executor: MultiThreadedExecutor, ending: Flag, problems: list[Exception]) -> None:
     try:
         while not ending.is_set():
             try:
