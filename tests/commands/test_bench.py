@@ -113,7 +113,7 @@ def test_stopping_interrupts_what_runs_and_leaves_what_can_go_on(tmp_path):
     train = Stage(
         tmp_path / "train",
         "train",
-        ["policy=debug", f"dataset={tmp_path / 'data' / 'dataset'}", "steps=100000000"],
+        ["policy=debug", f"dataset={tmp_path / 'data' / 'dataset'}", "steps=100000000", "minutes=3"],
         "checkpoints",
     )
     code = (
