@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from praxon.errors import ConfigError
 from praxon.policies.networks.act_layers import KEEP_ALL, ActDecoder, ActEncoder, Dropout
-from praxon.policies.networks.sizes import sized
+from praxon.policies.networks.sizes import require_heads, sized
 
 SIZES = {
     "small": {"width": 64, "hidden": 256, "num_heads": 4, "depth": 2, "decoder_depth": 2, "posterior_depth": 1},
@@ -137,8 +136,7 @@ class ActNetwork(nn.Module):
         given |= {"decoder_depth": decoder_depth, "posterior_depth": posterior_depth}
         chosen = sized(SIZES, size, latent_size=latent_size, **given)
         width, num_heads = chosen["width"], chosen["num_heads"]
-        if width % num_heads:
-            raise ConfigError(f"A width of {width} cannot be split over {num_heads} attention heads; it must divide.")
+        require_heads(width, num_heads)
         self.width, self.latent_size = width, latent_size
         self.layer = {
             "width": width,

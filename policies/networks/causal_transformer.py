@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from praxon.errors import ConfigError
 from praxon.policies.networks.denoiser import Denoiser
-from praxon.policies.networks.sizes import sized
+from praxon.policies.networks.sizes import require_heads, sized
 from praxon.policies.networks.transformer import TimeFeatures, attention
 
 SIZES = {
@@ -96,8 +95,7 @@ class CausalTransformer(Denoiser):
         super().__init__()
         chosen = sized(SIZES, size, width=width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio)
         width, depth, num_heads = chosen["width"], chosen["depth"], chosen["num_heads"]
-        if width % num_heads:
-            raise ConfigError(f"A width of {width} cannot be split over {num_heads} attention heads; it must divide.")
+        require_heads(width, num_heads)
         self.width, self.depth, self.num_heads = width, depth, num_heads
         self.action_in = nn.Linear(action_size, width)
         self.positions_TD = nn.Parameter(torch.zeros(horizon, width))

@@ -18,3 +18,9 @@ def sized(sizes: Mapping[str, Mapping[str, Any]], size: str, **given: Any) -> di
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             raise ConfigError(f"Network setting {name} is {value}; at least 1 is needed.")
     return {**sizes[size], **{name: value for name, value in given.items() if value is not None}}
+
+
+def require_heads(width: int, num_heads: int) -> None:
+    """``ConfigError`` unless a width can be split over so many attention heads."""
+    if width % num_heads:
+        raise ConfigError(f"A width of {width} cannot be split over {num_heads} attention heads; it must divide.")

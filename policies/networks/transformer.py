@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from praxon.errors import ConfigError
 from praxon.policies.networks.denoiser import Denoiser
-from praxon.policies.networks.sizes import sized
+from praxon.policies.networks.sizes import require_heads, sized
 
 SIZES = {
     # For a few minutes on a CPU, more steps of a smaller network beat fewer of a larger one.
@@ -137,8 +137,7 @@ class TransformerDenoiser(Denoiser):
         super().__init__()
         chosen = sized(SIZES, size, width=width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio)
         width, depth, num_heads = chosen["width"], chosen["depth"], chosen["num_heads"]
-        if width % num_heads:
-            raise ConfigError(f"A width of {width} cannot be split over {num_heads} attention heads; it must divide.")
+        require_heads(width, num_heads)
         self.width, self.depth, self.num_heads = width, depth, num_heads
         self.action_in = nn.Linear(action_size, width)
         self.positions_TD = nn.Parameter(0.02 * torch.randn(horizon, width))
