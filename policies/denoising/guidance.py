@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from praxon.errors import ConfigError
+from praxon.policies.networks.blocks import BlockName, Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 
 
@@ -72,13 +73,28 @@ class GuidedDenoiser(Denoiser):
         return self.inner.modulation(time_BT, span_BT)
 
     def denoise(
-        self, noisy_BTA: Tensor, modulation: Tensor, condition: Any, features: list[Tensor] | None = None
+        self,
+        noisy_BTA: Tensor,
+        modulation: Tensor,
+        condition: Any,
+        features: list[Tensor] | None = None,
+        run: Run = run_all,
     ) -> Tensor:
-        """See ``Denoiser.denoise``; ``features`` are those of the doubled batch."""
+        """See ``Denoiser.denoise``; ``features``, and what a block gives, are those of the doubled batch."""
         if self.weight in (0.0, 1.0) or self.null_GD is None:
-            return self.inner.denoise(noisy_BTA, modulation, condition, features)
+            return self.inner.denoise(noisy_BTA, modulation, condition, features, run)
         if len(modulation) > 1:
             modulation = torch.cat([modulation, modulation])
-        both = self.inner.denoise(torch.cat([noisy_BTA, noisy_BTA]), modulation, condition, features)
+        both = self.inner.denoise(torch.cat([noisy_BTA, noisy_BTA]), modulation, condition, features, run)
         without, with_goal = both.chunk(2)
         return torch.lerp(without, with_goal, self.weight)
+
+    @property
+    def block_names(self) -> tuple[BlockName, ...]:
+        """The inner network's."""
+        return self.inner.block_names
+
+    @property
+    def own_times(self) -> bool:
+        """Whether those of the inner network may."""
+        return self.inner.own_times

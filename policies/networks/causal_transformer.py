@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from praxon.policies.networks.blocks import BlockName, Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.sizes import require_heads, sized
-from praxon.policies.networks.transformer import TimeFeatures, attention
+from praxon.policies.networks.transformer import TimeFeatures, attention, layer_blocks
 
 SIZES = {
     "tiny": {"width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2},  # for tests
@@ -42,18 +43,36 @@ class CausalBlock(nn.Module):
         self.cross_in, self.cross_out = nn.Linear(width, width), nn.Linear(width, width)
         self.mlp_in, self.mlp_out = nn.Linear(width, mlp_ratio * width), nn.Linear(mlp_ratio * width, width)
 
-    def forward(self, x_BTD: Tensor, key_BNSH: Tensor, value_BNSH: Tensor, mask_TS: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        key_BNSH: Tensor,
+        value_BNSH: Tensor,
+        mask_TS: Tensor | None,
+        run: Run = run_all,
+        name: str = "",
+    ) -> Tensor:
+        after_BTD = x_BTD + run(f"{name}self", lambda: self._attend(self.self_norm(x_BTD)))
+        seen_BTD = after_BTD + run(
+            f"{name}cross", lambda: self._look(self.cross_norm(after_BTD), key_BNSH, value_BNSH, mask_TS)
+        )
+        return seen_BTD + run(f"{name}mlp", lambda: self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(seen_BTD)))))
+
+    def _attend(self, x_BTD: Tensor) -> Tensor:
         B, T, D = x_BTD.shape
         N = self.num_heads
-        projected = self.self_in(self.self_norm(x_BTD)).view(B, T, 3, N, D // N)
-        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind()
+        query, key, value = self.self_in(x_BTD).view(B, T, 3, N, D // N).permute(2, 0, 3, 1, 4).unbind()
         attended = attention(query, key, value, is_causal=True)
-        x_BTD = x_BTD + self.self_out(attended.transpose(1, 2).reshape(B, T, D))
+        out: Tensor = self.self_out(attended.transpose(1, 2).reshape(B, T, D))
+        return out
 
-        query = self.cross_in(self.cross_norm(x_BTD)).view(B, T, N, D // N).transpose(1, 2)
+    def _look(self, x_BTD: Tensor, key_BNSH: Tensor, value_BNSH: Tensor, mask_TS: Tensor | None) -> Tensor:
+        B, T, D = x_BTD.shape
+        N = self.num_heads
+        query = self.cross_in(x_BTD).view(B, T, N, D // N).transpose(1, 2)
         attended = attention(query, key_BNSH, value_BNSH, mask_TS)
-        x_BTD = x_BTD + self.cross_out(attended.transpose(1, 2).reshape(B, T, D))
-        return x_BTD + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x_BTD))))
+        out: Tensor = self.cross_out(attended.transpose(1, 2).reshape(B, T, D))
+        return out
 
 
 class CausalTransformer(Denoiser):
@@ -126,18 +145,33 @@ class CausalTransformer(Denoiser):
         return self._keys_and_values(embedded + self.memory_positions_SD[0]).movedim(2, 0)
 
     def denoise(
-        self, noisy_BTA: Tensor, modulation: Tensor, condition: Tensor, features: list[Tensor] | None = None
+        self,
+        noisy_BTA: Tensor,
+        modulation: Tensor,
+        condition: Tensor,
+        features: list[Tensor] | None = None,
+        run: Run = run_all,
     ) -> Tensor:
         """Noisy chunk (B, T, A) -> prediction (B, T, A)."""
         step = modulation.movedim(0, 2).expand(-1, -1, len(noisy_BTA), -1, -1, -1)
         mask = _own_step_token(step.shape[-2], condition.shape[-2], noisy_BTA.device) if step.shape[-2] > 1 else None
         keys_LBNSH, values_LBNSH = torch.cat([step, condition], dim=-2)
         x_BTD = self.action_in(noisy_BTA) + self.positions_TD
-        for block, key_BNSH, value_BNSH in zip(self.blocks, keys_LBNSH, values_LBNSH, strict=True):
-            x_BTD = block(x_BTD, key_BNSH, value_BNSH, mask)
+        for layer, (block, key_BNSH, value_BNSH) in enumerate(zip(self.blocks, keys_LBNSH, values_LBNSH, strict=True)):
+            x_BTD = block(x_BTD, key_BNSH, value_BNSH, mask, run, f"{layer}.")
             if features is not None:
                 features.append(x_BTD)
         return self.head(self.head_norm(x_BTD))
+
+    @property
+    def block_names(self) -> tuple[BlockName, ...]:
+        """Self-attention, cross-attention and MLP of every layer."""
+        return layer_blocks(self.depth)
+
+    @property
+    def own_times(self) -> bool:
+        """They may."""
+        return True
 
     def _keys_and_values(self, tokens_BSD: Tensor) -> Tensor:
         B, S, _ = tokens_BSD.shape

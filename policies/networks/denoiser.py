@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from praxon.policies.networks.blocks import BlockName, Run, run_all
+
 
 class Denoiser(nn.Module, ABC):
     """Noisy chunk, flow time and observation tokens -> one vector per action: velocity, noise, clean action, as trained.
@@ -36,14 +38,30 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def denoise(
-        self, noisy_BTA: Tensor, modulation: Tensor, condition: Any, features: list[Tensor] | None = None
+        self,
+        noisy_BTA: Tensor,
+        modulation: Tensor,
+        condition: Any,
+        features: list[Tensor] | None = None,
+        run: Run = run_all,
     ) -> Tensor:
         """Noisy chunk (B, T, A) -> prediction (B, T, A).
 
         Args:
             modulation: of B times, or of one for all.
             features: intermediate activations are appended to it, each with batch as its first axis (dispersive losses).
+            run: what every block of ``block_names`` goes through.
         """
+
+    @property
+    def block_names(self) -> tuple[BlockName, ...]:
+        """Blocks that go through ``run``, in order; none where the network has nothing to skip."""
+        return ()
+
+    @property
+    def own_times(self) -> bool:
+        """Whether the actions of a sample may have times of their own."""
+        return False
 
     def forward(
         self,

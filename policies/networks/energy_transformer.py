@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from praxon.policies.networks.blocks import Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.sizes import require_heads, sized
 
@@ -133,6 +134,7 @@ class EnergyTransformer(Denoiser):
         modulation: Tensor,
         condition: EnergyCondition,
         features: list[Tensor] | None = None,
+        run: Run = run_all,
     ) -> Tensor:
         """The force -dE/dx at a chunk (B, T, A).
 

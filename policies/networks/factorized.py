@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from praxon.contract import PolicyContract
 from praxon.policies.build import build_part
+from praxon.policies.networks.blocks import BlockName, Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.encoders import Encoder
 from praxon.policies.networks.transformer import Condition, TransformerDenoiser
@@ -111,15 +112,29 @@ class FactorizedDenoiser(Denoiser):
         modulation: Tensor,
         condition: FactorizedCondition,
         features: list[Tensor] | None = None,
+        run: Run = run_all,
     ) -> Tensor:
-        """See ``Denoiser.denoise``; ``features`` are those of the base's blocks after correction."""
+        """See ``Denoiser.denoise``; ``features`` are those of the base's layers after correction."""
         of_base, of_residual = modulation.chunk(2, dim=2)
+        run_base, run_residual = _under("base.", run), _under("residual.", run)
         if condition.residual is None:
-            return self.base.denoise(noisy_BTA, of_base, condition.base, features)
+            return self.base.denoise(noisy_BTA, of_base, condition.base, features, run_base)
         tapped: list[Tensor] = []
-        correction_BTA = self.residual.denoise(noisy_BTA, of_residual, condition.residual, tapped)
+        correction_BTA = self.residual.denoise(noisy_BTA, of_residual, condition.residual, tapped, run_residual)
         corrections_BTD = [tap(x_BTD) for tap, x_BTD in zip(self.taps, tapped, strict=True)]
-        return self.base.denoise(noisy_BTA, of_base, condition.base, features, corrections_BTD) + correction_BTA
+        corrected = self.base.denoise(noisy_BTA, of_base, condition.base, features, run_base, corrections_BTD)
+        return corrected + correction_BTA
+
+    @property
+    def block_names(self) -> tuple[BlockName, ...]:
+        """Those of the residual, which is run first, then those of the base."""
+        parts = (("residual.", self.residual), ("base.", self.base))
+        return tuple(replace(each, name=prefix + each.name) for prefix, part in parts for each in part.block_names)
+
+    @property
+    def own_times(self) -> bool:
+        """They may."""
+        return True
 
     def forward(
         self,
@@ -137,6 +152,10 @@ class FactorizedDenoiser(Denoiser):
 
     def _is_whole(self, tokens_BSD: Tensor) -> bool:
         return tokens_BSD.shape[1] > self.num_first
+
+
+def _under(prefix: str, run: Run) -> Run:
+    return lambda name, compute: run(prefix + name, compute)
 
 
 @contextmanager

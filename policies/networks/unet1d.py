@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from praxon.errors import ConfigError, nearest
+from praxon.policies.networks.blocks import BlockName, Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.sizes import sized
 from praxon.policies.networks.transformer import TimeFeatures
@@ -86,7 +87,10 @@ class ResidualBlock(nn.Module):
         self.second = ConvBlock(outer, outer, kernel_size, groups)
         self.shortcut = nn.Conv1d(inner, outer, 1) if inner != outer else nn.Identity()
 
-    def forward(self, x_BCT: Tensor, film_BF: Tensor) -> Tensor:
+    def forward(self, x_BCT: Tensor, film_BF: Tensor, run: Run = run_all, name: str = "") -> Tensor:
+        return run(name, lambda: self._added(x_BCT, film_BF)) + self.shortcut(x_BCT)
+
+    def _added(self, x_BCT: Tensor, film_BF: Tensor) -> Tensor:
         hidden = self.first(x_BCT)
         film_BF1 = film_BF[..., None]
         if self.film_scale:
@@ -94,7 +98,8 @@ class ResidualBlock(nn.Module):
             hidden = torch.addcmul(shift, scale, hidden)
         else:
             hidden = hidden + film_BF1
-        return self.second(hidden) + self.shortcut(x_BCT)
+        added: Tensor = self.second(hidden)
+        return added
 
 
 class Level(nn.Module):
@@ -104,9 +109,11 @@ class Level(nn.Module):
         super().__init__()
         self.first, self.second, self.resample = first, second, resample
 
-    def forward(self, x_BCT: Tensor, film_BF: Tensor, film_second_BF: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x_BCT: Tensor, film_BF: Tensor, film_second_BF: Tensor, run: Run = run_all, name: str = ""
+    ) -> tuple[Tensor, Tensor]:
         """Activations at this resolution, and at the next."""
-        x_BCT = self.second(self.first(x_BCT, film_BF), film_second_BF)
+        x_BCT = self.second(self.first(x_BCT, film_BF, run, f"{name}first"), film_second_BF, run, f"{name}second")
         return x_BCT, self.resample(x_BCT)
 
 
@@ -225,21 +232,38 @@ class UNet1D(Denoiser):
         return self.film_time(F.mish(embedded[:, 0]))
 
     def denoise(
-        self, noisy_BTA: Tensor, modulation: Tensor, condition: Tensor, features: list[Tensor] | None = None
+        self,
+        noisy_BTA: Tensor,
+        modulation: Tensor,
+        condition: Tensor,
+        features: list[Tensor] | None = None,
+        run: Run = run_all,
     ) -> Tensor:
         """Noisy chunk (B, T, A) -> prediction (B, T, A); the activations of the way down are its features."""
         films = iter((modulation + condition).split(self.film_sizes, dim=1))
         x_BCT, skips = noisy_BTA.transpose(1, 2), []
-        for level in self.down:
-            skip, x_BCT = level(x_BCT, next(films), next(films))
+        for index, level in enumerate(self.down):
+            skip, x_BCT = level(x_BCT, next(films), next(films), run, f"down.{index}.")
             skips.append(skip)
         if features is not None:
             features.extend(skips)
-        for block in self.middle:
-            x_BCT = block(x_BCT, next(films))
-        for level in self.up:
-            _, x_BCT = level(torch.cat([x_BCT, skips.pop()], dim=1), next(films), next(films))
+        for index, block in enumerate(self.middle):
+            x_BCT = block(x_BCT, next(films), run, f"middle.{index}")
+        for index, level in enumerate(self.up):
+            merged_BCT = torch.cat([x_BCT, skips.pop()], dim=1)
+            _, x_BCT = level(merged_BCT, next(films), next(films), run, f"up.{index}.")
         return self.head(self.head_block(x_BCT)).transpose(1, 2)
+
+    @property
+    def block_names(self) -> tuple[BlockName, ...]:
+        """What each residual block adds to its shortcut; convolutions carry every error on, as an MLP does."""
+        levels = [
+            f"{way}.{index}.{part}"
+            for way, modules in (("down", self.down), ("middle", self.middle), ("up", self.up))
+            for index in range(len(modules))
+            for part in (("first", "second") if way != "middle" else ("",))
+        ]
+        return tuple(BlockName(name.removesuffix("."), feed_forward=True) for name in levels)
 
 
 def _check(horizon: int, channels: list[int], step_width: int, kernel_size: int, groups: int, embedding: str) -> None:
