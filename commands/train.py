@@ -70,7 +70,9 @@ def run(config: Config) -> dict[str, Any]:
     folder = Path(processes.from_main(str(work.path) if work else None))
     torch.set_num_threads(config.threads)
 
-    policy_config, settled = settle_policy(plain(config.policy), _whole_number_columns(datasets))
+    policy_config, settled = settle_policy(
+        plain(config.policy), _whole_number_columns(datasets), contract.chunk.control_period_s
+    )
     torch.manual_seed(config.seed)
     policy = build_policy(policy_config, contract, tasks)
     if not begun:

@@ -21,6 +21,7 @@ from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
 from praxon.policies.base import Needs, Policy
 from praxon.policies.build import build_part
+from praxon.policies.denoising.continuation import Plan
 from praxon.policies.networks.act_experts import AUTO, PHASE, ExpertHeads
 from praxon.policies.networks.act_foresight import Foresight
 from praxon.policies.networks.act_layers import KEEP_ALL, Dropout
@@ -89,7 +90,9 @@ class ActPolicy(Policy):
         )
 
     @classmethod
-    def settled(cls, config: Mapping[str, Any], columns: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+    def settled(
+        cls, config: Mapping[str, Any], columns: Mapping[str, int], period_s: float
+    ) -> tuple[dict[str, Any], str]:
         """See ``Policy.settled``: where experts learn their phases from, and how many there are."""
         experts = dict(config.get("experts") or {})
         if experts.get("phases") == AUTO:
@@ -148,8 +151,12 @@ class ActPolicy(Policy):
         if self.foresight is not None:
             self.foresight.follow(self.encoder, self.network.context)
 
-    def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+    def sample(self, window: Mapping[str, Tensor], noise: Tensor, plan: Plan | None = None) -> Tensor:
         """See ``Policy.sample``; noise (B, Z)."""
+        if plan is not None:
+            raise ConfigError(
+                "ACT draws its chunk at once, and cannot continue another; blend chunks, or average them."
+            )
         tokens_BSD = self.encoder(window, self.normalizer)
         latent_BZ = self.latent_scale * noise if self.variational else torch.zeros_like(noise)
         memory = self.network.context(latent_BZ, tokens_BSD, self.encoder.positions(), KEEP_ALL)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
 from praxon.policies.actions import ActionRepresentation
+from praxon.policies.denoising.continuation import Plan
 from praxon.policies.normalizer import Normalizer
 
 
@@ -65,12 +66,15 @@ class Policy(nn.Module, ABC):
         self.normalizer = Normalizer(contract, normalization, spread_floor, self.actions)
 
     @classmethod
-    def settled(cls, config: Mapping[str, Any], columns: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+    def settled(
+        cls, config: Mapping[str, Any], columns: Mapping[str, int], period_s: float
+    ) -> tuple[dict[str, Any], str]:
         """The policy's config with what the data decide decided, and a sentence that says how; empty where nothing was.
 
         Args:
             config: of the policy, as ``build_policy`` takes it.
             columns: whole-number columns of the data beyond the contract, such as ``phase`` -> the largest value.
+            period_s: control period of the data [s].
         """
         return dict(config), ""
 
@@ -110,8 +114,26 @@ class Policy(nn.Module, ABC):
         """Called by the trainer after every optimiser step: for averaged target networks."""
 
     @abstractmethod
-    def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        """Observation window and noise, as ``noise`` draws it -> action chunk (B, horizon, A) in physical units."""
+    def sample(self, window: Mapping[str, Tensor], noise: Tensor, plan: Plan | None = None) -> Tensor:
+        """Observation window and noise, as ``noise`` draws it -> action chunk (B, horizon, A) in physical units.
+
+        Args:
+            window: as above.
+            noise: as ``noise`` draws it.
+            plan: what is planned already, in physical units (B, horizon, A), for policies that continue chunks.
+
+        Raises:
+            ConfigError: a plan, for a policy that cannot continue one.
+        """
+
+    @property
+    def continues(self) -> bool:
+        """Whether ``sample`` takes a plan."""
+        return False
+
+    def freeze(self) -> None:
+        """Compute once what no observation changes: for serving, until a weight is changed or ``train`` is called."""
+        self.eval()
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Unit normal noise (batch_size, horizon, N) on the generator's device."""

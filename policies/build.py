@@ -38,13 +38,13 @@ def build_policy_for(config: Mapping[str, Any], contract: PolicyContract) -> Pol
     return policy
 
 
-def settle_policy(config: Mapping[str, Any], columns: Mapping[str, int]) -> tuple[dict[str, Any], str]:
+def settle_policy(config: Mapping[str, Any], columns: Mapping[str, int], period_s: float) -> tuple[dict[str, Any], str]:
     """See ``Policy.settled``, of the class that ``config`` names.
 
     Raises:
         ConfigError: the class is no policy.
     """
-    settled: tuple[dict[str, Any], str] = _class_of(config, Policy).settled(config, columns)
+    settled: tuple[dict[str, Any], str] = _class_of(config, Policy).settled(config, columns, period_s)
     return settled
 
 

@@ -9,7 +9,7 @@ The target is e (``epsilon``), a (``sample``) or alpha_k e - sigma_k a (``v_pred
 flow time; networks and samplers are told flow time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class DiffusionPolicy(GenerativePolicy):
             the data's range is normalised to [-1, 1], rotations and grippers excepted, and none otherwise: normalised by
             mean and spread, or left as they are, joints lie beyond 1.
         solver, steps, spacing, eta: see ``DiffusionSampler``.
+        prefix_delays: see ``PrefixTraining``; ``None`` trains without given actions.
         options: of ``GenerativePolicy``.
     """
 
@@ -60,6 +61,7 @@ class DiffusionPolicy(GenerativePolicy):
         steps: int = 10,
         spacing: str | None = None,
         eta: float = 0.0,
+        prefix_delays: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         # Before the parent's constructor, which asks for the sampler.
@@ -67,6 +69,7 @@ class DiffusionPolicy(GenerativePolicy):
         self.prediction, self.clip = prediction, clip
         engine = {"solver": solver, "steps": steps, "spacing": spacing, "eta": eta}
         super().__init__(contract, encoder=encoder, network=network, engine=engine, **options)
+        self.prefix = self.make_prefix(prefix_delays)
         alpha, sigma = self.schedule.at(np.arange(num_levels))
         self.register_buffer("alpha_N", torch.from_numpy(alpha).float(), persistent=False)
         self.register_buffer("sigma_N", torch.from_numpy(sigma).float(), persistent=False)
@@ -83,14 +86,18 @@ class DiffusionPolicy(GenerativePolicy):
         level_B = torch.randint(levels, (len(action_BTA),), generator=generator, device=generator.device)
         alpha, sigma = self.alpha_N[level_B, None, None], self.sigma_N[level_B, None, None]
         noisy_BTA = alpha * action_BTA + sigma * noise_BTA
-        predicted_BTA = self.network(noisy_BTA, (1.0 - level_B / levels)[:, None], tokens_BSD)
+        given_BT = None if self.prefix is None else self.prefix.draw(*action_BTA.shape[:2], generator)
+        if given_BT is not None:
+            noisy_BTA = torch.where(given_BT[..., None], action_BTA, noisy_BTA)
+        predicted_BTA = self.network(noisy_BTA, (1.0 - level_B / levels)[:, None], tokens_BSD, given_BT=given_BT)
         if self.prediction == "epsilon":
             target_BTA = noise_BTA
         elif self.prediction == "sample":
             target_BTA = action_BTA
         else:
             target_BTA = alpha * noise_BTA - sigma * action_BTA
-        return (predicted_BTA.float() - target_BTA).square()
+        error_BTA = (predicted_BTA.float() - target_BTA).square()
+        return error_BTA if given_BT is None else error_BTA * self.prefix.count(given_BT)[..., None]
 
 
 def _clip(clip: float | str | None, components: Iterable[tuple[str, str]]) -> float | None:

@@ -8,7 +8,7 @@ policy with noise-heavy times: pi0, Black et al., arXiv 2410.24164. On the paths
 and sampling integrates dx/dt = v(x, t, o) from t = 0 to 1. (pi0 writes the same with time running the other way.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class FlowMatchingPolicy(StraightPathPolicy):
         encoder, network: configs of the observation encoder and the denoiser.
         solver: of the flow ODE at inference.
         steps: of the solver.
+        prefix_delays: see ``PrefixTraining``; ``None`` trains without given actions.
         options: of ``StraightPathPolicy``.
     """
 
@@ -38,10 +39,12 @@ class FlowMatchingPolicy(StraightPathPolicy):
         network: Mapping[str, Any],
         solver: str = "euler",
         steps: int = 10,
+        prefix_delays: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         engine = {"solver": solver, "steps": steps}
         super().__init__(contract, encoder=encoder, network=network, engine=engine, **options)
+        self.prefix = self.make_prefix(prefix_delays)
 
     def make_sampler(self, **settings: Any) -> FlowSampler:
         """An ODE solver."""
@@ -58,5 +61,11 @@ class FlowMatchingPolicy(StraightPathPolicy):
         """Squared error of the velocity."""
         time_B = self.times.draw(len(action_BTA), generator)
         noisy_BTA = point_on_path(noise_BTA, action_BTA, time_B)
-        velocity_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, features=features)
-        return (velocity_BTA.float() - (action_BTA - noise_BTA)).square()
+        if self.prefix is None:
+            velocity_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, features=features)
+            return (velocity_BTA.float() - (action_BTA - noise_BTA)).square()
+        given_BT = self.prefix.draw(*action_BTA.shape[:2], generator)
+        noisy_BTA = torch.where(given_BT[..., None], action_BTA, noisy_BTA)
+        velocity_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, features=features, given_BT=given_BT)
+        error_BTA = (velocity_BTA.float() - (action_BTA - noise_BTA)).square()
+        return error_BTA * self.prefix.count(given_BT)[..., None]

@@ -10,8 +10,9 @@ gives ``error`` and ``make_sampler``, everything else is here.
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,10 +21,13 @@ from praxon.contract import PolicyContract
 from praxon.errors import ConfigError, nearest
 from praxon.policies.base import Needs, Policy
 from praxon.policies.build import build_part
-from praxon.policies.denoising.engine import DenoisingEngine
+from praxon.policies.denoising.block_cache import CacheSchedule
+from praxon.policies.denoising.continuation import Plan
+from praxon.policies.denoising.engine import Blocks, DenoisingEngine
 from praxon.policies.denoising.samplers import Sampler
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.encoders import Encoder
+from praxon.policies.prefix import PrefixTraining, delay_weights
 
 
 class GenerativePolicy(Policy):
@@ -90,6 +94,26 @@ class GenerativePolicy(Policy):
         network: Denoiser = build_part(config, Denoiser, *sizes, **options)
         return network
 
+    def make_prefix(self, delays: Sequence[float] | None) -> PrefixTraining | None:
+        """Training with given actions, where ``delays`` says how many; what was trained so continues chunks so."""
+        if delays is None:
+            return None
+        self.network.require_own_times()
+        self.engine.method = "prefix"
+        return PrefixTraining(delays, self.contract.chunk.horizon)
+
+    @classmethod
+    def settled(
+        cls, config: Mapping[str, Any], columns: Mapping[str, int], period_s: float
+    ) -> tuple[dict[str, Any], str]:
+        """See ``Policy.settled``: a log of delays becomes how often each occurred."""
+        named = config.get("prefix_delays")
+        if not isinstance(named, str):
+            return super().settled(config, columns, period_s)
+        weights = delay_weights(Path(named), period_s)
+        shares = ", ".join(f"{delay}: {100 * weight:.0f} %" for delay, weight in enumerate(weights))
+        return {**config, "prefix_delays": weights}, f"Delays in '{named}', in control steps: {shares}."
+
     @abstractmethod
     def make_sampler(self, **settings: Any) -> Sampler:
         """The sampler of these settings; called while the policy is built and when ``configure_engine`` changes them."""
@@ -115,11 +139,49 @@ class GenerativePolicy(Policy):
         valid_BT = (~batch["action_is_pad"]).to(error_BT.dtype)
         return (error_BT * valid_BT).sum(dim=-1) / valid_BT.sum(dim=-1)
 
-    def sample(self, window: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        """See ``Policy.sample``."""
+    def sample(
+        self,
+        window: Mapping[str, Tensor],
+        noise: Tensor,
+        plan: Plan | None = None,
+        blocks: Blocks | None = None,
+    ) -> Tensor:
+        """See ``Policy.sample``; ``blocks`` as ``DenoisingEngine.sample`` takes them."""
         tokens_BSD = self.encoder(window, self.normalizer)
-        chunk_BTA = self.engine.sample(self.network, tokens_BSD, self.noise_scale * noise)
+        inside = None if plan is None else self._inside(plan, window)
+        chunk_BTA = self.engine.sample(self.network, tokens_BSD, self.noise_scale * noise, inside, blocks)
         return self.decode_actions(chunk_BTA[:, self.lead :], window)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the sampler can be guided, or the network be given actions, whichever the engine's method is."""
+        if self.engine.method == "prefix":
+            return self.network.own_times
+        try:
+            self.engine.sampler.path(0)
+        except ConfigError:
+            return False
+        return True
+
+    def freeze(self) -> None:
+        """See ``Policy.freeze``: what the flow times alone decide."""
+        super().freeze()
+        self.engine.freeze(self.network)
+
+    def train(self, mode: bool = True) -> Self:
+        """See ``nn.Module.train``; weights may change from now on."""
+        if mode:
+            self.engine.thaw()
+        return super().train(mode)
+
+    def _inside(self, plan: Plan, window: Mapping[str, Tensor]) -> Plan:
+        """A plan in network units, for all rows that are generated."""
+        actions_BTA = self.encode_actions({**window, self.contract.action.name: plan.actions_BTA})
+        before = self.lead
+        return Plan(
+            torch.cat([actions_BTA[:, :1].expand(-1, before, -1), actions_BTA], dim=1),
+            torch.cat([plan.weights_BT.new_zeros(len(plan.weights_BT), before), plan.weights_BT], dim=1),
+        )
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Unit normal noise (B, lead + horizon, N); (B, draws, ., N) for samplers whose steps add noise of their own."""
@@ -135,8 +197,15 @@ class GenerativePolicy(Policy):
         return Needs(lead=self.lead)
 
     def engine_settings(self) -> dict[str, Any]:
-        """The sampler's settings and the noise scale."""
-        return {**self.engine.sampler.settings(), "noise_scale": self.noise_scale}
+        """The sampler's settings, the noise scale, the cache schedule, and how plans are continued."""
+        engine = self.engine
+        return {
+            **engine.sampler.settings(),
+            "noise_scale": self.noise_scale,
+            "cache": None if engine.cache is None else engine.cache.to_dict(),
+            "method": engine.method,
+            "guidance_limit": engine.guidance_limit,
+        }
 
     def configure_engine(self, settings: Mapping[str, Any]) -> None:
         """Take the sampler's settings, as from a bundle's ``engine.yaml``; those that are not named stay.
@@ -152,10 +221,15 @@ class GenerativePolicy(Policy):
                 )
         chosen = {**known, **settings}
         noise_scale = _noise_scale(chosen.pop("noise_scale"))
+        cache = None if chosen["cache"] is None else CacheSchedule.from_dict(chosen["cache"])
+        continuing = {name: chosen.pop(name) for name in ("method", "guidance_limit")}
+        del chosen["cache"]
         try:
-            engine = DenoisingEngine(self.make_sampler(**chosen))
+            engine = DenoisingEngine(self.make_sampler(**chosen), cache, **continuing)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"The engine settings {chosen} cannot be used: {error}.") from error
+            raise ConfigError(f"The engine settings {chosen | continuing} cannot be used: {error}.") from error
+        if cache is not None:
+            cache.require(self.network.block_names, engine.sampler.settings(), weights=None)
         self.engine, self.noise_scale = engine, noise_scale
 
 

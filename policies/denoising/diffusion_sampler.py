@@ -49,7 +49,7 @@ class DiffusionSampler(Sampler):
                 f"Prediction '{prediction}' does not exist. Predictions: {', '.join(PREDICTIONS)}."
                 f"{nearest(prediction, PREDICTIONS)}"
             )
-        self.prediction, self.clip = prediction, clip
+        self.predicts, self.clip = prediction, clip
         self._settings = {"solver": solver, "steps": steps, "spacing": spacing, "eta": eta}
         self._keeps_noise = diffusion_solver_by_name(solver).keeps_noise
         self._unrolled = unroll_solver(solver, schedule, steps, spacing, eta)
@@ -65,7 +65,7 @@ class DiffusionSampler(Sampler):
         clean: list[Tensor] = []
         for index, stage in enumerate(self._unrolled.stages):
             noisy = stage.scale * states[index]
-            free = self._clean(noisy, evaluate(noisy, index), index)
+            free = self.clean(noisy, evaluate(noisy, index), index)
             clean.append(free if self.clip is None else free.clamp(-self.clip, self.clip))
             terms = [weight * states[j] for j, weight in stage.states] + [
                 weight * clean[j] for j, weight in stage.clean
@@ -83,10 +83,24 @@ class DiffusionSampler(Sampler):
         """Solver, steps, spacing of the levels, and DDIM's eta."""
         return dict(self._settings)
 
-    def _clean(self, noisy: Tensor, predicted: Tensor, index: int) -> Tensor:
+    def path(self, index: int) -> tuple[float, float]:
+        """alpha and sigma of the level."""
+        return self._alpha_sigma[index]
+
+    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
+        """See ``Sampler.clean``."""
         alpha, sigma = self._alpha_sigma[index]
-        if self.prediction == "epsilon":
-            return (noisy - sigma * predicted) / alpha
-        if self.prediction == "v_prediction":
-            return alpha * noisy - sigma * predicted
-        return predicted
+        if self.predicts == "epsilon":
+            return (x - sigma * prediction) / alpha
+        if self.predicts == "v_prediction":
+            return alpha * x - sigma * prediction
+        return prediction
+
+    def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
+        """See ``Sampler.prediction``."""
+        alpha, sigma = self._alpha_sigma[index]
+        if self.predicts == "epsilon":
+            return (x - alpha * clean) / sigma
+        if self.predicts == "v_prediction":
+            return (alpha * x - clean) / sigma
+        return clean

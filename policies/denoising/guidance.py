@@ -98,3 +98,7 @@ class GuidedDenoiser(Denoiser):
     def own_times(self) -> bool:
         """Whether those of the inner network may."""
         return self.inner.own_times
+
+    def mixed_modulation(self, mask_BT: Tensor, there: Tensor, elsewhere: Tensor) -> Tensor:
+        """The inner network's."""
+        return self.inner.mixed_modulation(mask_BT, there, elsewhere)

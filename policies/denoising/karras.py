@@ -242,6 +242,18 @@ class KarrasSampler(Sampler):
         first, *others = noise.unbind(1) if self.num_noises > 1 else (noise,)
         return self._solver.run(denoise, self.levels[0] * first, self.levels, others)
 
+    def path(self, index: int) -> tuple[float, float]:
+        """c_in and c_in sigma: the network sees c_in (a + sigma n)."""
+        return self._in[index], self._in[index] * self.levels[index]
+
+    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
+        """D, from c_in x and F."""
+        return self._skip[index] / self._in[index] * x + self._out[index] * prediction
+
+    def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
+        """F, from c_in x and D."""
+        return (clean - self._skip[index] / self._in[index] * x) / self._out[index]
+
     def settings(self) -> dict[str, Any]:
         """Solver, steps, schedule and guidance."""
         return {

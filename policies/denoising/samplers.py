@@ -45,6 +45,22 @@ class Sampler(ABC):
     def settings(self) -> dict[str, Any]:
         """What the user may choose about it, as kept in a bundle's ``engine.yaml``."""
 
+    def path(self, index: int) -> tuple[float, float]:
+        """(alpha, sigma) of the network's input alpha a + sigma e at ``times[index]``.
+
+        Raises:
+            ConfigError: this sampler follows no such path, so that it cannot be guided.
+        """
+        raise ConfigError(f"{type(self).__name__} follows no path between noise and data, so that it cannot be guided.")
+
+    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
+        """The clean chunk that the network expects, from its input and its prediction."""
+        raise NotImplementedError
+
+    def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
+        """The prediction that means this clean chunk: the inverse of ``clean``."""
+        raise NotImplementedError
+
 
 class FlowSampler(Sampler):
     """Integrates the flow ODE dx/dt = v(x, t) from noise at t = 0 to data at t = 1 in equal steps.
@@ -69,6 +85,18 @@ class FlowSampler(Sampler):
     def run(self, evaluate: Evaluate, noise: Tensor) -> Tensor:
         """See ``Sampler.run``; the prediction is the velocity."""
         return integrate(lambda x, t: evaluate(x, self._row[round(t, _DIGITS)]), noise, self._solver, self.steps)
+
+    def path(self, index: int) -> tuple[float, float]:
+        """t and 1 - t."""
+        return self.times[index], 1.0 - self.times[index]
+
+    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
+        """Where the tangent ends at t = 1."""
+        return x + (1.0 - self.times[index]) * prediction
+
+    def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
+        """The velocity that leads there; at t = 1 there is no way left, and any velocity does."""
+        return (clean - x) / max(1.0 - self.times[index], 10.0**-_DIGITS)
 
     def settings(self) -> dict[str, Any]:
         """Solver and steps."""

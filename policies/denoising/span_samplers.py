@@ -32,6 +32,18 @@ class SpanSampler(Sampler):
             x = x + evaluate(x, index) / self.steps
         return x
 
+    def path(self, index: int) -> tuple[float, float]:
+        """t and 1 - t."""
+        return self.times[index], 1.0 - self.times[index]
+
+    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
+        """Where the mean velocity leads by t = 1; exact in the last step, whose mean it is."""
+        return x + (1.0 - self.times[index]) * prediction
+
+    def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
+        """The mean velocity that leads there."""
+        return (clean - x) / (1.0 - self.times[index])
+
     def settings(self) -> dict[str, Any]:
         """The number of steps."""
         return {"steps": self.steps}

@@ -173,6 +173,10 @@ class CausalTransformer(Denoiser):
         """They may."""
         return True
 
+    def mixed_modulation(self, mask_BT: Tensor, there: Tensor, elsewhere: Tensor) -> Tensor:
+        """See ``Denoiser.mixed_modulation``; (B, 2, L, N, T, H)."""
+        return torch.where(mask_BT[:, None, None, None, :, None], there, elsewhere)
+
     def _keys_and_values(self, tokens_BSD: Tensor) -> Tensor:
         B, S, _ = tokens_BSD.shape
         projected = self.memory_out(F.layer_norm(self.memory(tokens_BSD), (self.width,)))

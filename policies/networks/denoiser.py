@@ -10,8 +10,10 @@ Shapes: B batch, T action tokens, A action size, S observation tokens, D width o
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from praxon.errors import ConfigError
 from praxon.policies.networks.blocks import BlockName, Run, run_all
 
 
@@ -63,6 +65,29 @@ class Denoiser(nn.Module, ABC):
         """Whether the actions of a sample may have times of their own."""
         return False
 
+    def require_own_times(self) -> None:
+        """Refuse where the actions of a sample share their time.
+
+        Raises:
+            ConfigError: they do.
+        """
+        if not self.own_times:
+            raise ConfigError(
+                f"{type(self).__name__} has one flow time for a whole chunk, so that part of it cannot be given as clean; "
+                "use a transformer denoiser, or continue chunks by method=guided."
+            )
+
+    def mixed_modulation(self, mask_BT: Tensor, there: Tensor, elsewhere: Tensor) -> Tensor:
+        """Two rows of ``modulation`` -> that of samples some of whose actions have one time and some the other.
+
+        Args:
+            mask_BT: where ``there`` holds.
+            there, elsewhere: of one shared time each, or of one for each sample.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} says that actions may have times of their own, and mixes none."
+        )
+
     def forward(
         self,
         noisy_BTA: Tensor,
@@ -70,6 +95,11 @@ class Denoiser(nn.Module, ABC):
         tokens_BSD: Tensor,
         span_BT: Tensor | None = None,
         features: list[Tensor] | None = None,
+        given_BT: Tensor | None = None,
     ) -> Tensor:
-        """The three together, as training uses them."""
-        return self.denoise(noisy_BTA, self.modulation(time_BT, span_BT), self.condition(tokens_BSD), features)
+        """The three together, as training uses them; actions that are ``given`` have the time of clean data."""
+        modulation = self.modulation(time_BT, span_BT)
+        if given_BT is not None:
+            clean = self.modulation(torch.ones_like(time_BT[:1]), None if span_BT is None else span_BT[:1])
+            modulation = self.mixed_modulation(given_BT, clean, modulation)
+        return self.denoise(noisy_BTA, modulation, self.condition(tokens_BSD), features)

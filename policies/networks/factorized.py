@@ -136,6 +136,10 @@ class FactorizedDenoiser(Denoiser):
         """They may."""
         return True
 
+    def mixed_modulation(self, mask_BT: Tensor, there: Tensor, elsewhere: Tensor) -> Tensor:
+        """See ``Denoiser.mixed_modulation``; base and residual mix alike."""
+        return self.base.mixed_modulation(mask_BT, there, elsewhere)
+
     def forward(
         self,
         noisy_BTA: Tensor,
@@ -143,12 +147,13 @@ class FactorizedDenoiser(Denoiser):
         tokens_BSD: Tensor,
         span_BT: Tensor | None = None,
         features: list[Tensor] | None = None,
+        given_BT: Tensor | None = None,
     ) -> Tensor:
         """See ``Denoiser.forward``: the base where there are but the tokens of o1, else the whole on a constant base."""
         if not self._is_whole(tokens_BSD):
-            return self.base(noisy_BTA, time_BT, tokens_BSD, span_BT, features)
+            return self.base(noisy_BTA, time_BT, tokens_BSD, span_BT, features, given_BT)
         with constant(self.base):
-            return super().forward(noisy_BTA, time_BT, tokens_BSD, span_BT, features)
+            return super().forward(noisy_BTA, time_BT, tokens_BSD, span_BT, features, given_BT)
 
     def _is_whole(self, tokens_BSD: Tensor) -> bool:
         return tokens_BSD.shape[1] > self.num_first

@@ -226,6 +226,10 @@ class TransformerDenoiser(Denoiser):
         """They may."""
         return True
 
+    def mixed_modulation(self, mask_BT: Tensor, there: Tensor, elsewhere: Tensor) -> Tensor:
+        """See ``Denoiser.mixed_modulation``; (B, T, M, D)."""
+        return torch.where(mask_BT[:, :, None, None], there, elsewhere)
+
 
 def layer_blocks(depth: int) -> tuple[BlockName, ...]:
     """The three blocks of each of ``depth`` layers."""

@@ -113,14 +113,14 @@ def test_labels_without_an_expert_and_impossible_mixtures_are_refused(act, batch
 
 def test_the_data_decide_where_phases_come_from_and_how_many_experts_there_are(act):
     config = {"_target_": "praxon.policies.act.ActPolicy", "experts": {"num_experts": None, "phases": "auto"}}
-    settled, sentence = settle_policy(config, {"phase": 5, "stage": 1})
+    settled, sentence = settle_policy(config, {"phase": 5, "stage": 1}, 0.05)
     assert settled["experts"] == {"num_experts": 6, "phases": "phase"}
     assert "column phase, phases 0 to 5" in sentence
-    settled, sentence = settle_policy(config, {})
+    settled, sentence = settle_policy(config, {}, 0.05)
     assert settled["experts"] == {"num_experts": None, "phases": None}
     assert "from the actions alone: there is no column phase (praxon collect phases=true" in sentence
     for asked in ({"num_experts": 7, "phases": "phase"}, {"num_experts": 3, "phases": None}):
-        assert settle_policy(config | {"experts": asked}, {"phase": 5}) == (config | {"experts": asked}, "")
+        assert settle_policy(config | {"experts": asked}, {"phase": 5}, 0.05) == (config | {"experts": asked}, "")
     assert act(experts=config["experts"]).needs().extras == ()
     assert act(experts=config["experts"]).experts.num_experts == 4
 

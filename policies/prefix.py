@@ -1,0 +1,83 @@
+"""Training a policy to continue a chunk that is being executed: its first actions given, the rest to be drawn.
+
+Black et al., "Training-time action conditioning for efficient real-time chunking", arXiv 2512.05964. Of every sample the first d
+actions are clean and have the time of clean data; the others share one flow time, and only they count in the loss. At
+inference the same is done with the actions to which the robot is committed, at no cost.
+
+Shapes: B batch, T action tokens.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from praxon.errors import ConfigError
+
+
+class PrefixTraining:
+    """Draws how many actions of each sample are given.
+
+    Args:
+        delays: weight of each number of given actions, from 0 on; [1, 1, 1] is none, one or two, equally often.
+        horizon: T.
+
+    Raises:
+        ConfigError: weights that are no distribution, or more given actions than the chunk has.
+    """
+
+    def __init__(self, delays: Sequence[float], horizon: int) -> None:
+        weights = [float(weight) for weight in delays]
+        if not weights or min(weights) < 0 or not 0 < sum(weights) < math.inf:
+            raise ConfigError(
+                f"Delays are given as the weight of each, from 0 control steps on, none below 0; got {weights}."
+            )
+        if len(weights) > horizon:
+            raise ConfigError(
+                f"Delays of up to {len(weights) - 1} control steps leave nothing to draw of a chunk of {horizon} actions."
+            )
+        self.delays = tuple(weights)
+
+    def draw(self, batch_size: int, horizon: int, generator: torch.Generator) -> Tensor:
+        """Which actions are given (B, T)."""
+        weights = torch.tensor(self.delays, device=generator.device)
+        delay_B = torch.multinomial(weights, batch_size, replacement=True, generator=generator)
+        return torch.arange(horizon, device=generator.device) < delay_B[:, None]
+
+    @staticmethod
+    def count(given_BT: Tensor) -> Tensor:
+        """What each action's error is multiplied with, so that the mean over the chunk is that over what was drawn (B, T)."""
+        drawn_BT = (~given_BT).float()
+        return drawn_BT / drawn_BT.mean(dim=1, keepdim=True)
+
+
+def delay_weights(path: Path, period_s: float) -> list[float]:
+    """How often each delay occurred in a log: the shares of 0, 1, 2, ... control steps.
+
+    Args:
+        path: JSON with ``inference_ms`` (a list, as a policy node's status carries it) or ``delays`` (control steps).
+        period_s: control period [s].
+
+    Raises:
+        ConfigError: the file is missing, or holds neither.
+    """
+    try:
+        log = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"The log of delays '{path}' cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"The log of delays '{path}' is no JSON: {error}.") from error
+    if isinstance(log, Mapping) and log.get("delays"):
+        steps = [int(step) for step in log["delays"]]
+    elif isinstance(log, Mapping) and log.get("inference_ms"):
+        steps = [math.ceil(float(ms) / 1e3 / period_s) for ms in log["inference_ms"]]
+    else:
+        raise ConfigError(
+            f"The log of delays '{path}' holds neither inference_ms, a list of milliseconds, nor delays, of control steps."
+        )
+    if min(steps) < 0:
+        raise ConfigError(f"The log of delays '{path}' holds a negative one.")
+    return [steps.count(delay) / len(steps) for delay in range(max(steps) + 1)]
