@@ -281,7 +281,8 @@ def images(result: dict) -> str:
     return f"""## A policy that sees
 
 `benchmarks/images.py`: `pick_place` from one 84x84 camera and the robot's joints, no object pose;
-{train["episodes"]} demonstrations, {train["parameters"]:,} parameters, {train["steps"]} steps in {train["training_seconds"] / 60:.0f} minutes.
+{train["episodes"]} demonstrations, {train["parameters"]:,} parameters, {train["steps"]} steps in
+{train["training_seconds"] / 60:.0f} minutes.
 Solved: {evaluation["successes"]} of {evaluation["episodes"]} unseen starts (95 % interval {interval(evaluation)}); a chunk takes
 {result["latency_ms"]["p50"]:.1f} ms (p50). The expert of the demonstrations solved {result["expert"]["expert_successes"]} of
 {result["expert"]["expert_attempts"]}.
