@@ -275,9 +275,26 @@ one core.
 """
 
 
+def images(result: dict) -> str:
+    """The policy that sees."""
+    train, evaluation = result["train"], result["evaluation"]
+    return f"""## A policy that sees
+
+`benchmarks/images.py`: `pick_place` from one 84x84 camera and the robot's joints, no object pose;
+{train["episodes"]} demonstrations, {train["parameters"]:,} parameters, {train["steps"]} steps in
+{train["training_seconds"] / 60:.0f} minutes.
+Solved: {evaluation["successes"]} of {evaluation["episodes"]} unseen starts (95 % interval {interval(evaluation)}); a chunk takes
+{result["latency_ms"]["p50"]:.1f} ms (p50). The expert of the demonstrations solved {result["expert"]["expert_successes"]} of
+{result["expert"]["expert_attempts"]}.
+
+{machine(result)}
+"""
+
+
 SECTIONS = {
     "policies_meta_world": study,
     "policies_every_policy": study,
+    "images": images,
     "lerobot_policies": lerobot_policies,
     "augmentation": augmented,
     "dataset_throughput": throughput,

@@ -104,6 +104,9 @@ class ActPolicy(Policy):
             sentence = ""
         if experts and experts.get("num_experts") is None and experts.get("phases") in columns:
             experts["num_experts"] = columns[experts["phases"]] + 1
+            sentence = (
+                sentence or f"{experts['num_experts']} experts, one for each value of the column {experts['phases']}."
+            )
         return {**config, **({"experts": experts} if experts else {})}, sentence
 
     @property

@@ -34,7 +34,9 @@ def dispersive_loss(features: Sequence[Tensor], temperature: float = 1.0) -> Ten
 
 def _disperse(feature_BF: Tensor, temperature: float) -> Tensor:
     squared_B = feature_BF.square().sum(dim=-1)
-    distance_BB = (squared_B[:, None] + squared_B[None] - 2.0 * feature_BF @ feature_BF.T).clamp_min(0.0)
+    with torch.autocast(feature_BF.device.type, enabled=False):  # small distances are differences of large numbers
+        overlap_BB = feature_BF @ feature_BF.T
+    distance_BB = (squared_B[:, None] + squared_B[None] - 2.0 * overlap_BB).clamp_min(0.0)
     distance_BB = distance_BB.masked_fill(torch.eye(len(feature_BF), dtype=torch.bool, device=feature_BF.device), 0.0)
     relative_BB = distance_BB / distance_BB.max().clamp_min(torch.finfo(torch.float32).tiny)
     near_B = torch.exp(-relative_BB / temperature).mean(dim=1)

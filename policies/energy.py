@@ -30,6 +30,7 @@ from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
 from praxon.policies.denoising.descent import DescentSampler
 from praxon.policies.generative import GenerativePolicy
+from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.energy_transformer import EnergyTransformer
 
 NEAREST = 0.2
@@ -51,7 +52,7 @@ class EnergyPolicy(GenerativePolicy):
         options: of ``GenerativePolicy``.
 
     Raises:
-        ConfigError: fewer than one unrolled step, or a negative weight or noise.
+        ConfigError: fewer than one unrolled step, a negative weight or noise, or a network that is no energy.
     """
 
     network: EnergyTransformer
@@ -88,6 +89,17 @@ class EnergyPolicy(GenerativePolicy):
     def compilable(self) -> bool:
         """Forces are derivatives of a network, and training differentiates them again."""
         return False
+
+    def make_network(self, config: Mapping[str, Any], **options: Any) -> Denoiser:
+        """The energy.
+
+        Raises:
+            ConfigError: a network that is none.
+        """
+        network = super().make_network(config, **options)
+        if not isinstance(network, EnergyTransformer):
+            raise ConfigError(f"The energy policy needs an EnergyTransformer; got '{config['_target_']}'.")
+        return network
 
     def make_sampler(self, **settings: Any) -> DescentSampler:
         """Descent."""

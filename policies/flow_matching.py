@@ -5,7 +5,7 @@ policy with noise-heavy times: pi0, Black et al., arXiv 2410.24164. On the paths
 
     x_t = (1 - t) e + t a,    target u = a - e,    loss = mean (v(x_t, t, o) - u)^2
 
-and sampling integrates dx/dt = v(x, t, o) from t = 0 to 1. (pi0 writes the same with time running the other way.)
+and sampling integrates dx/dt = v(x, t, o) from t = 0 to 1. (pi0's code, openpi, lets time run the other way.)
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,8 @@ one uniform number and nothing is rejected.
 
     uniform        t = u
     beta           t = 0.999 (1 - u^(1/alpha)): 1 - t/0.999 ~ Beta(alpha, 1). Noise-heavy for alpha > 1, where the
-                   observation has to decide the action (pi0, arXiv 2410.24164, appendix B: alpha = 1.5, there as
-                   0.001 + 0.999 Beta(1.5, 1) of a time that runs from data to noise)
+                   observation has to decide the action (pi0, arXiv 2410.24164, appendix B: alpha = 1.5, cut at
+                   0.999; its code has 0.001 + 0.999 Beta(1.5, 1) of a time that runs from data to noise)
     logit_normal   t = sigmoid(mean + std n), n ~ N(0, 1): little at either end (Esser et al., arXiv 2403.03206, section
                    3.1; MeanFlow, arXiv 2505.13447, uses mean -0.4 from data to noise, which is +0.4 here)
 """
@@ -50,7 +50,7 @@ class FlowTimes:
             raise ConfigError(f"Flow times need alpha and std above 0; got alpha {self.alpha} and std {self.std}.")
 
     def quantile(self, uniform: Tensor) -> Tensor:
-        """The inverse distribution function: numbers in [0, 1) -> flow times in [0, 1], float32."""
+        """The inverse distribution function: numbers in [0, 1) -> flow times in [0, 1], of their type."""
         if self.distribution == "beta":
             return 0.999 * (1.0 - uniform ** (1.0 / self.alpha))
         if self.distribution == "logit_normal":

@@ -16,15 +16,17 @@ forward-mode derivative of the network, and no gradient goes through either. At 
 
 Two things keep a short training on its way, neither of them in the papers. The correction s du/dt is the difference
 between two mean velocities, u - v, and so about as large as actions are spread; that of a network in training can be
-tens of times that, which the next target amplifies. It is cut back to a root mean square of ``correction_limit``. And
-one-step sampling asks for nothing but steps from pure noise, which two random times hardly ever give: a part of the
-steps, ``from_noise``, starts at t = 0 with any length. Networks have to be smooth in time (``shortest_period`` of the
-transformer): with the periods of a flow matching policy, 4e-3 and up, du/dt is noise.
+tens of times that, which the next target amplifies. A sample whose correction has a root mean square above
+``correction_limit`` counts less, by the square of their ratio: its gradient is bounded, and what a trained network answers
+stays what the identity says, which cutting the correction itself would change. And one-step sampling asks for nothing but
+steps from pure noise, which two random times hardly ever give: a part of the steps, ``from_noise``, starts at t = 0 with any
+length. Networks have to be smooth in time (their ``shortest_period``): with the periods of a flow matching policy, 4e-3
+and up, du/dt is noise.
 
 Shapes: B batch, M its moving share (s > 0), T action tokens, A action size, S observation tokens, D width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,9 +36,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
 from praxon.policies.denoising.span_samplers import SpanSampler
-from praxon.policies.straight_paths import StraightPathPolicy, point_on_path, random_share
-
-MeanVelocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+from praxon.policies.straight_paths import (
+    MeanVelocity,
+    StraightPathPolicy,
+    mean_velocity_of,
+    point_on_path,
+    random_share,
+)
 
 
 class MeanFlowPolicy(StraightPathPolicy):
@@ -51,12 +57,12 @@ class MeanFlowPolicy(StraightPathPolicy):
         guidance: w of the velocity w (a - e) + (1 - w) u(x, t, 0), which replaces a - e in the target (MP1 2; 1 is none).
             As in MP1's code u is conditioned like everything else, so that it changes no fixed point, only the way there.
         from_noise: share of the other steps that start at t = 0.
-        correction_limit: largest root mean square of s du/dt over a chunk, in network units.
+        correction_limit: root mean square of s du/dt over a chunk above which a sample counts less, in network units.
         steps: at inference.
         options: of ``StraightPathPolicy``; a step starts at the earlier of two times and ends at the later.
 
     Raises:
-        ConfigError: a share not within 0 and 1, or ``adaptive_offset`` or ``correction_limit`` not above 0.
+        ConfigError: a share not within 0 and 1, or ``adaptive_offset``, ``correction_limit`` or ``guidance`` not above 0.
     """
 
     def __init__(
@@ -77,7 +83,12 @@ class MeanFlowPolicy(StraightPathPolicy):
         for name, share in (("anchors", anchors), ("from_noise", from_noise)):
             if not 0.0 <= share <= 1.0:
                 raise ConfigError(f"MeanFlow's share {name} lies between 0 and 1; got {share}.")
-        for name, number in (("adaptive_offset", adaptive_offset), ("correction_limit", correction_limit)):
+        above_zero = {
+            "adaptive_offset": adaptive_offset,
+            "correction_limit": correction_limit,
+            "guidance": guidance,
+        }
+        for name, number in above_zero.items():
             if not number > 0.0:
                 raise ConfigError(f"MeanFlow's {name} is above 0; got {number}.")
         self.anchors, self.from_noise, self.guidance = anchors, from_noise, guidance
@@ -105,15 +116,21 @@ class MeanFlowPolicy(StraightPathPolicy):
         start_B = start_B.index_copy(0, moving_M, start_M)
         span_B = torch.zeros_like(start_B).index_copy(0, moving_M, span_M)
         noisy_BTA = point_on_path(noise_BTA, action_BTA, start_B)
-        target_BTA = action_BTA - noise_BTA
-        if self.guidance != 1.0:
-            target_BTA = self._guided(target_BTA, noisy_BTA, start_B, tokens_BSD)
-        if len(moving_M):
-            target_MTA = self._target(noisy_BTA[moving_M], start_M, span_M, target_BTA[moving_M], tokens_BSD[moving_M])
-            target_BTA = target_BTA.index_copy(0, moving_M, target_MTA)
+        # Before the target: what autocast casts without gradients, some versions of torch keep for whoever comes next.
         predicted_BTA = self.network(noisy_BTA, start_B[:, None], tokens_BSD, span_B[:, None], features)
+        velocity_BTA = action_BTA - noise_BTA
+        if self.guidance != 1.0:
+            velocity_BTA = self._guided(velocity_BTA, noisy_BTA, start_B, tokens_BSD)
+        target_BTA = velocity_BTA
+        if len(moving_M):
+            target_MTA = self._target(
+                noisy_BTA[moving_M], start_M, span_M, velocity_BTA[moving_M], tokens_BSD[moving_M]
+            )
+            target_BTA = velocity_BTA.index_copy(0, moving_M, target_MTA)
         error_BTA = (predicted_BTA.float() - target_BTA).square()
         weight_B = (error_BTA.detach().mean(dim=(1, 2)) + self.adaptive_offset) ** -self.adaptive_power
+        correction_B = (target_BTA - velocity_BTA).square().mean(dim=(1, 2)).sqrt()
+        weight_B = weight_B * (self.correction_limit / correction_B.clamp_min(self.correction_limit)).square()
         return weight_B[:, None, None] * error_BTA
 
     def _moves(self, start_M: Tensor, end_M: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -135,15 +152,8 @@ class MeanFlowPolicy(StraightPathPolicy):
     ) -> Tensor:
         """Derivatives in float32, and of plain attention: the fused kernels have no forward mode."""
         with torch.autocast(noisy_MTA.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
-            condition = self.network.condition(tokens_MSD.float())
-
-            def mean_velocity(x_MTA: Tensor, t_M: Tensor, s_M: Tensor) -> Tensor:
-                return self.network.denoise(x_MTA, self.network.modulation(t_M[:, None], s_M[:, None]), condition)
-
-            target_MTA = mean_flow_target(mean_velocity, noisy_MTA, time_M, span_M, velocity_MTA)
-        correction_MTA = target_MTA - velocity_MTA
-        size_M11 = correction_MTA.square().mean(dim=(1, 2), keepdim=True).sqrt()
-        return velocity_MTA + correction_MTA * (self.correction_limit / size_M11.clamp_min(self.correction_limit))
+            mean_velocity = mean_velocity_of(self.network, tokens_MSD.float())
+            return mean_flow_target(mean_velocity, noisy_MTA, time_M, span_M, velocity_MTA)
 
 
 def mean_flow_target(
@@ -156,7 +166,7 @@ def mean_flow_target(
     """The right-hand side of the MeanFlow identity, v + s du/dt.
 
     Args:
-        mean_velocity: u: (x (B, T, A), t (B,), s (B,)) -> mean velocity over [t, t + s] (B, T, A).
+        mean_velocity: u, of the network.
         x_BTA: where the step starts.
         time_B: when it starts.
         span_B: its length.

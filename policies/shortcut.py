@@ -4,8 +4,8 @@ Frans, Hafner, Levine, Abbeel, arXiv 2410.12557. On the paths of ``straight_path
 predict the mean velocity of the flow over a step of length d, for the lengths d = 1, 1/2, ..., 1/finest. A small part of
 training gives the smallest step its meaning, the rest passes it upwards, each length resting on two steps of half of it:
 
-    d = 1/finest:       s(x_t, t, d)  -> a - e                                       flow matching
-    d = 1/2, 1, ...:    s(x_t, t, 2d) -> (s(x, t, d) + s(x + d s(x, t, d), t + d, d)) / 2      self-consistency
+    d = 1/finest:         s(x_t, t, d)  -> a - e                                       flow matching
+    2d = 2/finest ... 1:  s(x_t, t, 2d) -> (s(x, t, d) + s(x + d s(x, t, d), t + d, d)) / 2      self-consistency
 
 The second target is taken from the network as it is, without a gradient. The paper takes it from an average of the
 weights (0.999). Each doubling of the step then rests on weights that are a thousand optimiser steps old, seven doublings
@@ -18,7 +18,7 @@ nothing is clipped here.
 Shapes: B batch, R its bootstrapped share, T action tokens, A action size, S observation tokens, D width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,9 +27,13 @@ from torch import Tensor
 from praxon.contract import PolicyContract
 from praxon.errors import ConfigError
 from praxon.policies.denoising.span_samplers import SpanSampler
-from praxon.policies.straight_paths import StraightPathPolicy, point_on_path, random_share
-
-MeanVelocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+from praxon.policies.straight_paths import (
+    MeanVelocity,
+    StraightPathPolicy,
+    mean_velocity_of,
+    point_on_path,
+    random_share,
+)
 
 
 class ShortcutPolicy(StraightPathPolicy):
@@ -90,21 +94,13 @@ class ShortcutPolicy(StraightPathPolicy):
         time_B = self.times.draw(B, generator).index_copy(0, chosen_R, chosen_time_R)
         span_B = torch.full_like(time_B, 1.0 / self.finest).index_copy(0, chosen_R, chosen_span_R)
         noisy_BTA = point_on_path(noise_BTA, action_BTA, time_B)
-        target_BTA = (action_BTA - noise_BTA).index_copy(
-            0, chosen_R, self._target(noisy_BTA[chosen_R], chosen_time_R, chosen_span_R, tokens_BSD[chosen_R])
-        )
+        # Before the target: what autocast casts without gradients, some versions of torch keep for whoever comes next.
         predicted_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, span_B[:, None], features)
+        with torch.no_grad():
+            mean_velocity = mean_velocity_of(self.network, tokens_BSD[chosen_R])
+            target_RTA = shortcut_target(mean_velocity, noisy_BTA[chosen_R], chosen_time_R, chosen_span_R)
+        target_BTA = (action_BTA - noise_BTA).index_copy(0, chosen_R, target_RTA)
         return (predicted_BTA.float() - target_BTA).square()
-
-    @torch.no_grad()
-    def _target(self, noisy_RTA: Tensor, time_R: Tensor, span_R: Tensor, tokens_RSD: Tensor) -> Tensor:
-        condition = self.network.condition(tokens_RSD)
-
-        def mean_velocity(x_RTA: Tensor, t_R: Tensor, d_R: Tensor) -> Tensor:
-            modulation = self.network.modulation(t_R[:, None], d_R[:, None])
-            return self.network.denoise(x_RTA, modulation, condition).float()
-
-        return shortcut_target(mean_velocity, noisy_RTA, time_R, span_R)
 
     def _grid_steps(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Times and lengths of steps longer than the finest: equally many of each length, from where sampling takes them."""
@@ -118,7 +114,7 @@ def shortcut_target(mean_velocity: MeanVelocity, x_BTA: Tensor, time_B: Tensor, 
     """What a step from (x, t) of length ``span`` shall predict: the mean of two steps of half the length.
 
     Args:
-        mean_velocity: (x (B, T, A), t (B,), d (B,)) -> mean velocity over [t, t + d] (B, T, A).
+        mean_velocity: of the network.
         x_BTA: where the step starts.
         time_B: when it starts.
         span_B: its length.

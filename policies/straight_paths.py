@@ -5,14 +5,13 @@ With a chunk a (network units), noise e ~ N(0, I) and flow time t from 0 (noise)
     x_t = (1 - t) e + t a,    velocity dx_t/dt = a - e
 
 (rectified flow, Liu et al., arXiv 2209.03003). A subclass says what is regressed at a point of the path: the velocity
-there (flow matching), the mean velocity of a step (shortcut models, MeanFlow), the same end from every point
-(consistency flow matching).
+there (flow matching) or the mean velocity of a step (shortcut models, MeanFlow).
 
 Shapes: B batch, T action tokens, A action size, S observation tokens, D width.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,7 +22,11 @@ from praxon.errors import ConfigError
 from praxon.policies.dispersive import dispersive_loss
 from praxon.policies.flow_times import FlowTimes
 from praxon.policies.generative import GenerativePolicy
+from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.pairing import pair_noise
+
+MeanVelocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x (B, T, A), t (B,), d (B,)) -> mean velocity of the flow over [t, t + d] (B, T, A)."""
 
 
 class StraightPathPolicy(GenerativePolicy):
@@ -102,9 +105,22 @@ def point_on_path(noise_BTA: Tensor, action_BTA: Tensor, time_B: Tensor) -> Tens
     return (1.0 - time_B11) * noise_BTA + time_B11 * action_BTA
 
 
+def mean_velocity_of(network: Denoiser, tokens_BSD: Tensor) -> MeanVelocity:
+    """What a network that is told times and lengths says of these observations, float32."""
+    condition = network.condition(tokens_BSD)
+    return lambda x_BTA, time_B, span_B: network.denoise(
+        x_BTA, network.modulation(time_B[:, None], span_B[:, None]), condition
+    ).float()
+
+
 def random_share(batch_size: int, share: float, generator: torch.Generator) -> Tensor:
-    """Indices of a random ``share`` of a batch, rounded, but some of it where both share and rest are wanted."""
+    """Indices of a random ``share`` of a batch, rounded, but some of it where both share and rest are wanted.
+
+    A single sample is in it with the probability ``share``.
+    """
     count = round(share * batch_size)
+    if batch_size == 1:
+        count = int(torch.rand((), generator=generator, device=generator.device) < share)
     if 0.0 < share < 1.0 and batch_size > 1:
         count = min(max(count, 1), batch_size - 1)
     return torch.randperm(batch_size, generator=generator, device=generator.device)[:count]

@@ -200,7 +200,7 @@ class KarrasSampler(Sampler):
         guidance: weight of the goal; carried here as a choice of the sample's, for the network that applies it.
 
     Raises:
-        ConfigError: unknown solver or schedule, or fewer than one step.
+        ConfigError: unknown solver or schedule, fewer than one step, or a guidance below 0.
     """
 
     def __init__(
@@ -222,6 +222,8 @@ class KarrasSampler(Sampler):
             )
         if steps < 1:
             raise ConfigError(f"Denoising takes at least one step; got {steps}.")
+        if not guidance >= 0:
+            raise ConfigError(f"The guidance weight is {guidance}; it is 0 (no goal), 1 (the goal) or more.")
         self.preconditioning, self.guidance = preconditioning, float(guidance)
         self.solver_name, self.steps, self.schedule = solver, steps, schedule
         self._solver = KARRAS_SOLVERS[solver]

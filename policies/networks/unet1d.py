@@ -59,7 +59,9 @@ class StepFeatures(nn.Module):
         self.register_buffer("frequencies", exponents.exp(), persistent=False)
 
     def forward(self, time_BT: Tensor) -> Tensor:
-        level_BT = torch.round((1.0 - time_BT.float()) * self.num_levels, decimals=4)
+        level_BT = (1.0 - time_BT.float()) * self.num_levels
+        # Rounded in value alone: a derivative along time (MeanFlow) passes.
+        level_BT = level_BT + (torch.round(level_BT, decimals=4) - level_BT).detach()
         phase = level_BT[..., None] * self.frequencies
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 

@@ -121,6 +121,10 @@ def test_the_data_decide_where_phases_come_from_and_how_many_experts_there_are(a
     assert "from the actions alone: there is no column phase (praxon collect phases=true" in sentence
     for asked in ({"num_experts": 7, "phases": "phase"}, {"num_experts": 3, "phases": None}):
         assert settle_policy(config | {"experts": asked}, {"phase": 5}, 0.05) == (config | {"experts": asked}, "")
+    asked = {"experts": {"num_experts": None, "phases": "stage"}}
+    settled, sentence = settle_policy(config | asked, {"phase": 5, "stage": 1}, 0.05)
+    assert settled["experts"]["num_experts"] == 2
+    assert sentence == "2 experts, one for each value of the column stage."
     assert act(experts=config["experts"]).needs().extras == ()
     assert act(experts=config["experts"]).experts.num_experts == 4
 

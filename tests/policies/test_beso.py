@@ -168,6 +168,8 @@ def test_impossible_settings_are_refused_by_name():
         KarrasSampler(Preconditioning(), schedule="lin")
     with pytest.raises(ConfigError, match="at least one step"):
         KarrasSampler(Preconditioning(), steps=0)
+    with pytest.raises(ConfigError, match="guidance weight is -1"):
+        KarrasSampler(Preconditioning(), guidance=-1.0)
     with pytest.raises(ConfigError, match=r"sigma_min=2\.0 to sigma_max=1\.0"):
         Preconditioning(sigma_min=2.0, sigma_max=1.0)
 

@@ -186,3 +186,6 @@ def test_impossible_settings_are_refused(contract):
         DescentSampler(max_steps=0)
     with pytest.raises(ConfigError, match="unroll=0"):
         EnergyPolicy(contract, encoder=ENCODER, network=NETWORK, unroll=0)
+    other = {"_target_": "praxon.policies.networks.transformer.TransformerDenoiser", "size": "tiny"}
+    with pytest.raises(ConfigError, match="needs an EnergyTransformer; got 'praxon.policies.networks.transformer"):
+        EnergyPolicy(contract, encoder=ENCODER, network=other)

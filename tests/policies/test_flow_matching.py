@@ -79,8 +79,9 @@ def test_pairing_by_hand():
     noise = torch.tensor([5.0, 0.0, -5.0])[:, None]
     action = torch.tensor([-4.0, 6.0, 1.0])[:, None]
     assert pair_noise(noise, action, torch.zeros(3, 1), 0.0)[:, 0].tolist() == [-5.0, 5.0, 0.0]
-    # The first two may swap nothing: only equal observations exchange noise.
-    assert pair_noise(noise, action, torch.tensor([[0.0], [1.0], [1.0]]), 1e6)[:, 0].tolist() == [5.0, 0.0, -5.0]
+    # Only equal observations exchange noise: the last two do, the first keeps its own.
+    action = torch.tensor([-4.0, 1.0, 6.0])[:, None]
+    assert pair_noise(noise, action, torch.tensor([[0.0], [1.0], [1.0]]), 1e6)[:, 0].tolist() == [5.0, -5.0, 0.0]
 
 
 def test_pairing_without_observations_biases_the_noise_of_each_and_with_them_does_not():
@@ -109,6 +110,13 @@ def test_dispersive_loss_by_hand():
     torch.testing.assert_close(dispersive_loss([feature]), expected)
     torch.testing.assert_close(dispersive_loss([feature, 7.0 * feature]), 2 * expected)  # a scale changes nothing
     assert dispersive_loss([feature]).mean().item() == pytest.approx(math.log(mean))
+
+
+def test_dispersive_loss_is_as_exact_under_autocast():
+    feature = 50.0 + torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        under = dispersive_loss([feature])
+    torch.testing.assert_close(under, dispersive_loss([feature]))
 
 
 def test_dispersive_loss_and_its_gradient_are_the_batch_value():

@@ -99,7 +99,7 @@ def test_forward_derivative_of_the_network_agrees_with_finite_differences(contra
 
 
 def test_target_of_the_policy_is_that_of_its_network(contract, statistics_of):
-    policy = make_policy(contract, statistics_of, correction_limit=1e3)
+    policy = make_policy(contract, statistics_of)
     generator = torch.Generator().manual_seed(0)
     noisy, velocity = torch.randn(2, 4, 8, 3, generator=generator)
     tokens = torch.randn(4, policy.encoder.num_tokens, 16, generator=generator)
@@ -115,12 +115,25 @@ def test_target_of_the_policy_is_that_of_its_network(contract, statistics_of):
     assert slope.abs().mean() > 0.05
     torch.testing.assert_close(target, velocity + 0.6 * slope, atol=5e-3, rtol=5e-3)
     assert not target.requires_grad
-    # With a limit the correction keeps its direction and no more than its length.
-    policy.correction_limit = 0.25
-    limited = policy._target(noisy, time, span, velocity, tokens) - velocity
-    sizes = limited.square().mean((1, 2)).sqrt()
-    torch.testing.assert_close(sizes, (target - velocity).square().mean((1, 2)).sqrt().clamp_max(0.25))
-    torch.testing.assert_close(F.cosine_similarity(limited.flatten(1), (target - velocity).flatten(1)), torch.ones(4))
+
+
+def test_large_corrections_count_less_and_stay_the_same(contract, statistics_of, batch_of, monkeypatch):
+    # Cutting them instead would change what a trained network answers.
+    batch, losses, corrections = batch_of(contract, 6), [], []
+
+    def noted(mean_velocity, x, time, span, velocity):
+        target = mean_flow_target(mean_velocity, x, time, span, velocity)
+        corrections.append((target - velocity).square().mean((1, 2)).sqrt())
+        return target
+
+    monkeypatch.setattr("praxon.policies.mean_flow.mean_flow_target", noted)
+    for limit in (1e6, 0.1):
+        policy = make_policy(contract, statistics_of, anchors=0.0, adaptive_power=0.0, correction_limit=limit)
+        losses.append(policy.loss(batch, torch.Generator().manual_seed(3)))
+    assert torch.equal(*corrections)
+    weights = (losses[1] / losses[0]).detach().sort().values
+    torch.testing.assert_close(weights, (0.1 / corrections[0].clamp_min(0.1)).square().sort().values)
+    assert weights.min() < 0.5
 
 
 def test_moves_start_from_noise_as_often_as_asked_and_stay_on_the_path(contract, statistics_of):
@@ -183,5 +196,7 @@ def test_impossible_settings_are_refused(contract):
         MeanFlowPolicy(contract, **SMALL, anchors=1.2)
     with pytest.raises(ConfigError, match="at least one step"):
         MeanFlowPolicy(contract, **SMALL, steps=0)
+    with pytest.raises(ConfigError, match="guidance is above 0"):
+        MeanFlowPolicy(contract, **SMALL, guidance=0.0)
     with pytest.raises(ConfigError, match="correction_limit is above 0"):
         MeanFlowPolicy(contract, **SMALL, correction_limit=0.0)

@@ -52,6 +52,31 @@ def test_a_perfect_network_has_no_error_but_that_of_single_paths(contract, stati
     assert (losses[losses >= 1e-10] > 0.1).all()
 
 
+def test_loss_written_out(contract, statistics_of, batch_of):
+    torch.manual_seed(0)
+    policy = ShortcutPolicy(contract, **SMALL, finest=4, bootstrap=0.5)
+    policy.normalizer.fit(statistics_of(contract))
+    with torch.no_grad():
+        for parameter in policy.network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    batch, seen = batch_of(contract, 12), {}
+    hook = policy.network.register_forward_hook(lambda module, given, out: seen.update(given=given, out=out))
+    loss = policy.loss(batch, torch.Generator().manual_seed(0))
+    hook.remove()
+    (noisy, time, tokens, span, _), out = seen["given"], seen["out"]
+    action = policy.encode_actions(batch)
+    assert set(span.flatten().tolist()) >= {0.25, 0.5}
+
+    def mean_velocity(x, t, d):
+        return policy.network(x, t[:, None], tokens, d[:, None])
+
+    with torch.no_grad():
+        two_halves = shortcut_target(mean_velocity, noisy, time[:, 0], span[:, 0])
+    along = (action - noisy) / (1.0 - time[..., None])
+    target = torch.where(span[..., None] > 0.25, two_halves, along)
+    torch.testing.assert_close(loss, (out - target).square().mean((1, 2)), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(("steps", "neighbours"), [(3, "2 or 4"), (100, "64 or 128"), (256, "128")])
 def test_steps_are_powers_of_two(contract, steps, neighbours):
     with pytest.raises(ConfigError, match=rf"power of two.*got {steps}, try {neighbours}\."):
