@@ -51,30 +51,32 @@ class Evaluator:
 
 
 def evaluator(
-    task: dict[str, Any], robot: dict[str, Any], agent: str, bundle: str | None, engine: dict[str, Any], threads: int
+    task: dict[str, Any],
+    robot: dict[str, Any],
+    agent: str,
+    bundle: str | None,
+    engine: dict[str, Any],
+    serving: dict[str, Any],
+    delay: int,
 ) -> Evaluator:
     """Build what runs episodes; called once in each process."""
     if agent != "policy":
         world = make_world(task, robot)
         return Evaluator(world, world.idle() if agent == "hold" else world.expert(), [])
-    import torch
+    from praxon.policies.agent import ChunkAgent, DelayedRunner
+    from praxon.policies.denoising.backends.registry import open_runtime
 
-    from praxon.policies.agent import ChunkAgent, InlineRunner
-    from praxon.policies.bundle import load_bundle
-
-    torch.set_num_threads(threads)
-    loaded = load_bundle(Path(str(bundle)))
-    loaded.policy.configure_engine(engine)
-    world = make_world(task, robot, policy_contract=loaded.contract)
-    runner = InlineRunner()
-    policy_agent = ChunkAgent(loaded.policy, world.contract, runner)
+    runtime = open_runtime(Path(str(bundle)), engine, serving)
+    world = make_world(task, robot, policy_contract=runtime.contract)
+    runner = DelayedRunner(delay)
+    policy_agent = ChunkAgent(runtime, world.contract, runner)
     policy_agent.warm_up(world.first_observation(0))
     return Evaluator(world, world.performer(policy_agent), runner.latencies_s)
 
 
 def run(config: Config) -> dict[str, Any]:
     """Evaluate as configured; returns what is written to result.json."""
-    require_numbers(config, episodes=1, seed=0, workers=1, threads=1)
+    require_numbers(config, episodes=1, seed=0, workers=1, threads=1, delay=0)
     require(config.agent in AGENTS, f"There is no agent '{config.agent}'. Agents: {', '.join(AGENTS)}.")
     require(
         config.agent != "policy" or config.bundle is not None,
@@ -85,8 +87,22 @@ def run(config: Config) -> dict[str, Any]:
         f"engine is {config.engine}; a policy's settings by name are needed, such as engine={{steps:4}}, and praxon info lists "
         "those of a bundle.",
     )
+    require(
+        config.serving is None or (isinstance(config.serving, Mapping) and config.agent == "policy"),
+        f"serving is {config.serving}; how a policy's chunks are computed is needed, such as serving={{backend:openvino}}.",
+    )
     engine = plain(config.engine) if config.engine else {}
-    make = partial(evaluator, task_of(config), plain(config.robot), config.agent, config.bundle, engine, config.threads)
+    serving = {"threads": config.threads, **(plain(config.serving) if config.serving else {})}
+    make = partial(
+        evaluator,
+        task_of(config),
+        plain(config.robot),
+        config.agent,
+        config.bundle,
+        engine,
+        serving,
+        config.delay,
+    )
     here = make()
     work = Run("eval", config)
     work.start()
@@ -108,6 +124,8 @@ def run(config: Config) -> dict[str, Any]:
         "agent": config.agent,
         "bundle": config.bundle if config.agent == "policy" else None,
         "engine": engine,
+        "serving": serving if config.agent == "policy" else {},
+        "delay": config.delay,
         "seed": config.seed,
         **success_summary(successes, len(results)),
         "latency_ms": latency_summary([value for evaluated in episodes for value in evaluated.latencies_ms]),

@@ -160,16 +160,16 @@ class ActPolicy(Policy):
             raise ConfigError(
                 "ACT draws its chunk at once, and cannot continue another; blend chunks, or average them."
             )
-        tokens_BSD = self.encoder(window, self.normalizer)
+        tokens_BSD = self.encoder(window, self.normalizer).expand(len(noise), -1, -1)
         latent_BZ = self.latent_scale * noise if self.variational else torch.zeros_like(noise)
         memory = self.network.context(latent_BZ, tokens_BSD, self.encoder.positions(), KEEP_ALL)
         features_BTD = self.network.features(memory)
         return self.decode_actions(self._actions(features_BTD)[0], window)
 
-    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Unit normal noise (batch_size, Z) for the latent."""
-        shape = (batch_size, self.network.latent_size)
-        return torch.randn(shape, generator=generator, device=generator.device)
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(Z,): that of the latent."""
+        return (self.network.latent_size,)
 
     def _actions(self, features_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
         """Actions in network units, and the logits of the experts' gate where there are experts."""

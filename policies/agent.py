@@ -1,7 +1,9 @@
 """The agent: a policy at work. Observations in, at every tick the action that belongs to it and a preview of the next.
 
 Inference runs in a runner: at once in simulation, on a thread of its own where a control loop may not wait. Either way
-a chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped.
+a chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped. Where the
+runtime continues chunks (real-time chunking), each is drawn so that it agrees with what the robot will have done by
+the time it arrives. Imports no torch.
 """
 
 import threading
@@ -12,14 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from praxon.contract import Observation, PolicyContract
 from praxon.errors import ContractError
-from praxon.policies.base import Policy
-from praxon.policies.chunking import ChunkExecutor, ObservationHistory
+from praxon.policies.chunking import ChunkExecutor, ObservationHistory, soft_mask
+from praxon.policies.runtime import PlannedRows, Runtime
 
 Job = Callable[[], np.ndarray]
+
+REMEMBERED_DELAYS = 10
+"""Chunks whose delays say how late the next may come (arXiv 2506.07339, section 4)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,28 @@ class InlineRunner(Runner):
     def collect(self) -> Outcome | None:
         outcome, self._outcome = self._outcome, None
         return outcome
+
+
+class DelayedRunner(InlineRunner):
+    """Computes at once and hands the outcome out some ticks later: latency in simulation.
+
+    Args:
+        delay: ticks between the observation and the first tick that can use its chunk.
+    """
+
+    def __init__(self, delay: int) -> None:
+        super().__init__()
+        self.delay, self._left = delay, 0
+
+    def submit(self, job: Job, tag: tuple[int, int]) -> None:
+        super().submit(job, tag)
+        self._left = self.delay
+
+    def collect(self) -> Outcome | None:
+        if self._outcome is not None and self._left > 0:
+            self._left -= 1
+            return None
+        return super().collect()
 
 
 class ThreadRunner(Runner):
@@ -146,7 +172,7 @@ class ChunkAgent:
     here, in order, from a generator that ``reset`` seeds.
 
     Args:
-        policy: in evaluation mode.
+        runtime: draws the chunks.
         contract: what the robot offers; refused with both sides listed unless the policy fits.
         runner: where inference runs; inline when ``None``.
         seed: of the noise.
@@ -158,21 +184,23 @@ class ChunkAgent:
 
     def __init__(
         self,
-        policy: Policy,
+        runtime: Runtime,
         contract: PolicyContract,
         runner: Runner | None = None,
         seed: int = 0,
         blend_steps: int = 2,
     ) -> None:
-        policy.contract.require(contract, f"robot '{contract.robot}'")
-        self.policy, self.contract = policy, policy.contract
+        runtime.contract.require(contract, f"robot '{contract.robot}'")
+        self.runtime, self.contract = runtime, runtime.contract
         self.runner = runner if runner is not None else InlineRunner()
         self.refused_chunks = 0  # chunks with a component that was not finite, since construction
+        self.delays: deque[int] = deque(maxlen=REMEMBERED_DELAYS)  # of the latest chunks, in ticks
         self._seed, self._episode = seed, 0
         self._history = ObservationHistory(self.contract.chunk.num_obs_steps)
         quaternion = slice(3, 7) if self.contract.action.kind == "pose" else None
         self._executor = ChunkExecutor(self.contract.chunk, blend_steps, quaternion)
-        self._generator = torch.Generator(policy.device)
+        self._period_ns = round(self.contract.chunk.control_period_s * 1e9)
+        self._generator = np.random.default_rng(seed)
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
@@ -180,7 +208,7 @@ class ChunkAgent:
         self._episode += 1
         self._history.reset()
         self._executor.reset()
-        self._generator.manual_seed(self._seed if seed is None else seed)
+        self._generator = np.random.default_rng(self._seed if seed is None else seed)
 
     def act(self, observation: Observation, preview: int = 4) -> np.ndarray | None:
         """The action of the observation's tick and of ``preview`` following ones.
@@ -198,10 +226,10 @@ class ChunkAgent:
         """
         stamp_ns = observation.stamp_ns
         self._history.append(self._checked(observation))
-        self._collect()
+        self._collect(stamp_ns)
         if self._executor.due(stamp_ns) and not self.runner.busy:
-            self.runner.submit(self._inference(), (self._episode, stamp_ns))
-            self._collect()
+            self.runner.submit(self._inference(stamp_ns), (self._episode, stamp_ns))
+            self._collect(stamp_ns)
         return self._executor.actions(stamp_ns, 1 + preview)
 
     def exhausted(self, stamp_ns: int) -> bool:
@@ -217,13 +245,14 @@ class ChunkAgent:
         self._history.reset()
         self._history.append(self._checked(observation))
         start = time.perf_counter()
-        self._inference()()
+        self._inference(observation.stamp_ns)()
         self.reset()
         return time.perf_counter() - start
 
     def close(self) -> None:
-        """Close the runner."""
+        """Close the runner, then the runtime."""
         self.runner.close()
+        self.runtime.close()
 
     def _checked(self, observation: Observation) -> Observation:
         for feature in self.contract.observations:
@@ -236,18 +265,22 @@ class ChunkAgent:
             observation.stamp_ns, {f.name: observation.features[f.name] for f in self.contract.observations}
         )
 
-    def _inference(self) -> Job:
-        window = {name: torch.from_numpy(value) for name, value in self._history.window().items()}
-        noise = self.policy.noise(1, self._generator)
+    def _inference(self, stamp_ns: int) -> Job:
+        window = self._history.window()
+        noise = self.runtime.draw_noise(1, self._generator)
+        plan = self._plan(stamp_ns) if self.runtime.continues else None
+        return lambda: self.runtime.chunks(window, noise, plan)[0].astype(np.float64)
 
-        def job() -> np.ndarray:
-            with torch.inference_mode():
-                placed = {name: value.to(self.policy.device) for name, value in window.items()}
-                return self.policy.sample(placed, noise)[0].double().cpu().numpy()
+    def _plan(self, stamp_ns: int) -> PlannedRows | None:
+        """What the live chunk says of the instants of the next, which is expected as late as the latest ones were at worst."""
+        horizon = self.contract.chunk.horizon
+        rows, known = self._executor.planned(stamp_ns)
+        if rows is None or not known:
+            return None
+        delay = min(max(self.delays, default=0), known)
+        return PlannedRows(rows, np.array(soft_mask(delay, horizon - known, horizon), dtype=np.float32))
 
-        return job
-
-    def _collect(self) -> None:
+    def _collect(self, now_ns: int) -> None:
         outcome = self.runner.collect()
         if outcome is None:
             return
@@ -257,4 +290,5 @@ class ChunkAgent:
         if not np.isfinite(outcome.chunk_HA).all():
             self.refused_chunks += 1
             return
+        self.delays.append(round((now_ns - stamp_ns) / self._period_ns))
         self._executor.add(outcome.chunk_HA, stamp_ns)

@@ -118,7 +118,7 @@ class Policy(nn.Module, ABC):
         """Observation window and noise, as ``noise`` draws it -> action chunk (B, horizon, A) in physical units.
 
         Args:
-            window: as above.
+            window: as above; one observation (1, ...) may serve the noise of several chunks.
             noise: as ``noise`` draws it.
             plan: what is planned already, in physical units (B, horizon, A), for policies that continue chunks.
 
@@ -135,10 +135,14 @@ class Policy(nn.Module, ABC):
         """Compute once what no observation changes: for serving, until a weight is changed or ``train`` is called."""
         self.eval()
 
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Of the noise of one sample: (horizon, N)."""
+        return self.contract.chunk.horizon, self.actions.size
+
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Unit normal noise (batch_size, horizon, N) on the generator's device."""
-        shape = (batch_size, self.contract.chunk.horizon, self.actions.size)
-        return torch.randn(shape, generator=generator, device=generator.device)
+        """Unit normal noise (batch_size, *noise_shape) on the generator's device."""
+        return torch.randn(batch_size, *self.noise_shape, generator=generator, device=generator.device)
 
     def remarks(self) -> tuple[str, ...]:
         """Sentences for whoever trains it: settings that have no effect under this contract."""

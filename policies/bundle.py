@@ -11,7 +11,6 @@ A bundle is complete or it is not there, and it is read only if every hash match
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,13 @@ from praxon.contract import PolicyContract
 from praxon.errors import BundleError, ConfigError, ContractError
 from praxon.policies.base import Policy
 from praxon.policies.build import build_policy_for
-from praxon.policies.durable import write_directory
+from praxon.policies.denoising.block_cache import CacheSchedule
+from praxon.policies.manifest import read_manifested, write_manifested
 
 FORMAT_VERSION = 1
+NOT_SETTINGS = ("measured", "serving")
+"""Entries of engine.yaml that do not change what is drawn: what it costs, and how it is best computed."""
 FILES = ("model.safetensors", "contract.yaml", "config.yaml", "engine.yaml", "card.md")
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Bundle:
 
     Args:
         digest: SHA-256 of the manifest, which names every file's: the bundle's identity.
+        weights: SHA-256 of the weights.
     """
 
     policy: Policy
@@ -46,6 +48,7 @@ class Bundle:
     engine: dict[str, Any]
     card: str
     digest: str
+    weights: str
     path: Path
 
 
@@ -67,7 +70,6 @@ def save_bundle(
     Raises:
         BundleError: the path holds something else, or the file system refused; an old bundle is then as it was.
     """
-    path = Path(path)
     contents = {
         "model.safetensors": safetensors.torch.save(_tensors(policy)),
         "contract.yaml": _yaml(policy.contract.to_dict()),
@@ -75,18 +77,7 @@ def save_bundle(
         "engine.yaml": _yaml(dict(policy.engine_settings() if engine is None else engine)),
         "card.md": card.encode(),
     }
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    manifest = json.dumps({"format_version": FORMAT_VERSION, "files": hashes}, indent=1).encode()
-
-    if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise BundleError(f"'{path}' exists and is no bundle; choose another path or move it away.")
-    try:
-        write_directory(path, contents | {MANIFEST: manifest})
-    except OSError as error:
-        raise BundleError(
-            f"The bundle '{path}' could not be written: {error.strerror or error}; what was there before is unchanged."
-        ) from error
-    return hashlib.sha256(manifest).hexdigest()
+    return write_manifested(Path(path), contents, FORMAT_VERSION, "bundle")
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -99,7 +90,7 @@ def load_bundle(path: Path) -> Bundle:
     path = Path(path)
     if not path.is_dir():
         raise BundleError(f"There is no bundle at '{path}'; 'praxon train' writes one.")
-    manifest, contents = _verified(path)
+    digest, contents = read_manifested(path, FILES, FORMAT_VERSION, "bundle")
     config, engine = (_mapping(path / name, contents[name]) for name in ("config.yaml", "engine.yaml"))
     try:
         contract = PolicyContract.from_dict(_mapping(path / "contract.yaml", contents["contract.yaml"]))
@@ -107,48 +98,18 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(f"The bundle '{path}' has a contract that cannot be used: {error}") from error
     policy = _policy(path, config, contract)
     _load_weights(path, policy, contents["model.safetensors"])
+    weights = hashlib.sha256(contents["model.safetensors"]).hexdigest()
     try:
-        policy.configure_engine({key: value for key, value in engine.items() if key != "measured"})
+        policy.configure_engine({key: value for key, value in engine.items() if key not in NOT_SETTINGS})
+        if engine.get("cache") is not None:
+            CacheSchedule.from_dict(engine["cache"]).require_weights(weights)
     except ConfigError as error:
         raise BundleError(f"The bundle '{path}' has an engine.yaml that cannot be used: {error}") from error
     card = contents["card.md"].decode(errors="replace")
-    return Bundle(policy.eval(), contract, config, engine, card, hashlib.sha256(manifest).hexdigest(), path)
+    return Bundle(policy.eval(), contract, config, engine, card, digest, weights, path)
 
 
 # -- reading ------------------------------------------------------------------------------------------
-
-
-def _verified(path: Path) -> tuple[bytes, dict[str, bytes]]:
-    """The manifest's bytes and those of every file, each read once and compared with its hash."""
-    manifest = _read(path, MANIFEST)
-    try:
-        described = json.loads(manifest)
-        version, hashes = described["format_version"], dict(described["files"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"The manifest of bundle '{path}' cannot be read; train or copy the bundle again.") from error
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"The bundle '{path}' has format version {version}; this Praxon reads version {FORMAT_VERSION}."
-        )
-    contents = {}
-    for name in FILES:
-        if name not in hashes:
-            raise BundleError(f"The manifest of bundle '{path}' does not name {name}; train or copy the bundle again.")
-        contents[name] = _read(path, name)
-        if hashlib.sha256(contents[name]).hexdigest() != hashes[name]:
-            raise BundleError(
-                f"The file {name} of bundle '{path}' is not the one that was saved: its SHA-256 has changed."
-            )
-    return manifest, contents
-
-
-def _read(path: Path, name: str) -> bytes:
-    try:
-        return (path / name).read_bytes()
-    except FileNotFoundError as error:
-        raise BundleError(f"The bundle '{path}' lacks {name}; train or copy the bundle again.") from error
-    except OSError as error:
-        raise BundleError(f"The file {name} of bundle '{path}' cannot be read: {error.strerror or error}.") from error
 
 
 def _mapping(path: Path, content: bytes) -> dict[str, Any]:

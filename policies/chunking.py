@@ -14,6 +14,7 @@ With temporal ensembling (ACT, arXiv 2304.13705, section IV-C) there is a chunk 
 mean of the rows that belong to it, weighted by exp(-m i) with i = 0 for the oldest chunk.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from praxon.contract import Chunk, Observation
-from praxon.errors import ContractError
+from praxon.errors import ConfigError, ContractError
 
 
 class ObservationHistory:
@@ -147,6 +148,19 @@ class ChunkExecutor:
                 track.before = None  # faded in; nothing older is heard any more
         return np.stack([self._action(live, stamp_ns + i * self._period_ns) for i in range(count)])
 
+    def planned(self, stamp_ns: int) -> tuple[np.ndarray | None, int]:
+        """What is to be executed at ``stamp_ns`` and the following ticks of a chunk that would begin there.
+
+        Returns:
+            Actions (horizon, A), or ``None`` while there is no chunk; how many of them the live chunk has rows for, the
+            others hold its last.
+        """
+        if self._live is None:
+            return None, 0
+        used = self._ticks_since(self._live.stamp_ns, stamp_ns)
+        rows = np.stack([self._action(self._live, stamp_ns + i * self._period_ns) for i in range(self._horizon)])
+        return rows, max(0, min(self._horizon, self._horizon - used))
+
     def due(self, stamp_ns: int) -> bool:
         """Whether it is time for the next chunk: ``num_execute`` rows of the live one are used, or there is none."""
         return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._num_execute
@@ -193,6 +207,30 @@ class ChunkExecutor:
             return track.chunk_HA[-1]
         here, there = track.chunk_HA[row], track.chunk_HA[row + 1]
         return here + (rest_ns / self._period_ns) * (there - here)
+
+
+def soft_mask(delay: int, execute: int, horizon: int) -> list[float]:
+    """Weights of a plan's rows (arXiv 2506.07339, equation 5): 1 while the new chunk is computed, then falling to 0.
+
+    Args:
+        delay: d, rows that will have been executed when the new chunk arrives.
+        execute: s, rows of the new chunk for which there is no plan.
+        horizon: H, rows of a chunk.
+
+    Raises:
+        ConfigError: unless 0 <= d and d <= H - s: the plan would end before the new chunk arrives.
+    """
+    if not 0 <= delay <= horizon - execute <= horizon:
+        raise ConfigError(
+            f"A plan covers {horizon - execute} rows of a chunk of {horizon} ({execute} are new); the new chunk comes after "
+            f"{delay}. The delay must be 0 to {horizon - execute}: execute fewer rows of a chunk, or make it longer."
+        )
+    overlap = horizon - execute
+    weights = [1.0] * delay
+    for row in range(delay, overlap):
+        share = (overlap - row) / (overlap - delay + 1)
+        weights.append(share * math.expm1(share) / math.expm1(1.0))
+    return weights + [0.0] * execute
 
 
 def _align_signs(quaternion_H4: np.ndarray, reference_4: np.ndarray) -> None:

@@ -147,7 +147,7 @@ class GenerativePolicy(Policy):
         blocks: Blocks | None = None,
     ) -> Tensor:
         """See ``Policy.sample``; ``blocks`` as ``DenoisingEngine.sample`` takes them."""
-        tokens_BSD = self.encoder(window, self.normalizer)
+        tokens_BSD = self.encoder(window, self.normalizer).expand(len(noise), -1, -1)
         inside = None if plan is None else self._inside(plan, window)
         chunk_BTA = self.engine.sample(self.network, tokens_BSD, self.noise_scale * noise, inside, blocks)
         return self.decode_actions(chunk_BTA[:, self.lead :], window)
@@ -183,14 +183,12 @@ class GenerativePolicy(Policy):
             torch.cat([plan.weights_BT.new_zeros(len(plan.weights_BT), before), plan.weights_BT], dim=1),
         )
 
-    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Unit normal noise (B, lead + horizon, N); (B, draws, ., N) for samplers whose steps add noise of their own."""
-        shape = (batch_size, self.lead + self.contract.chunk.horizon, self.actions.size)
-        draws = [
-            torch.randn(shape, generator=generator, device=generator.device)
-            for _ in range(self.engine.sampler.num_noises)
-        ]
-        return draws[0] if len(draws) == 1 else torch.stack(draws, dim=1)
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(lead + horizon, N); (draws, lead + horizon, N) for samplers whose steps add noise of their own."""
+        shape = (self.lead + self.contract.chunk.horizon, self.actions.size)
+        draws = self.engine.sampler.num_noises
+        return shape if draws == 1 else (draws, *shape)
 
     def needs(self) -> Needs:
         """The actions before the newest observation, where chunks begin with them."""
@@ -229,7 +227,7 @@ class GenerativePolicy(Policy):
         except (TypeError, ValueError) as error:
             raise ConfigError(f"The engine settings {chosen | continuing} cannot be used: {error}.") from error
         if cache is not None:
-            cache.require(self.network.block_names, engine.sampler.settings(), weights=None)
+            cache.require(self.network.block_names, engine.sampler.settings())
         self.engine, self.noise_scale = engine, noise_scale
 
 

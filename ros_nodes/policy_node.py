@@ -84,8 +84,8 @@ class PolicyNode(ManagedNode):
         loop = ControlLoop(self._robot, self._served.agent, safety, [self._note])
         self._control = ControlThread(loop, self.fail)
         self.get_logger().info(
-            f"Bundle '{self._served.bundle.path}' ({self._served.bundle.digest[:12]}) for task '{contract.task}' on "
-            f"'{spec.name}': inference {1e3 * self._served.warm_up_s[-1]:.1f} ms."
+            f"Bundle '{self._served.path}' ({self._served.runtime.digest[:12]}) for task '{contract.task}' on "
+            f"'{spec.name}': inference {1e3 * self._served.warm_up_s[-1]:.1f} ms by {self._served.runtime.name}."
         )
 
     def activate(self) -> None:
@@ -179,7 +179,7 @@ class PolicyNode(ManagedNode):
         served, robot, control = self._served, self._robot, self._control
         if served is None or robot is None or control is None:
             return {"threads": threading.active_count()}
-        found: dict[str, Any] = {"bundle": served.bundle.digest[:12], "overruns": control.loop.overruns}
+        found: dict[str, Any] = {"bundle": served.runtime.digest[:12], "overruns": control.loop.overruns}
         for name, values in (("inference", served.inference_ms()), ("observation_to_command", self._latencies_ms)):
             if values:
                 p50, p99 = np.percentile(list(values), [50, 99])

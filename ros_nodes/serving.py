@@ -1,16 +1,16 @@
 """A bundle made ready to act on one robot: loaded, checked against what the robot offers, warmed up. No ROS."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from praxon.contract import Feature, Observation, PolicyContract
 from praxon.errors import ContractError
 from praxon.policies.agent import ChunkAgent, Outcome, ThreadRunner
-from praxon.policies.bundle import Bundle, load_bundle
+from praxon.policies.denoising.backends.registry import open_runtime
 from praxon.robots.spec import RobotSpec
 
 WARM_UPS = 3
@@ -27,19 +27,28 @@ class ServedPolicy:
         spec: the robot.
         threads: of one inference.
         seed: of the noise.
+        serving: how chunks are computed, where it is not as the bundle says; entries of ``Serving``.
         on_chunk: called in the control thread with each chunk (horizon, num_joints) and the stamp of its observation.
 
     Raises:
         BundleError, ContractError: one sentence on why this bundle cannot serve here.
     """
 
-    def __init__(self, path: Path, spec: RobotSpec, threads: int, seed: int, on_chunk: ChunkListener) -> None:
-        torch.set_num_threads(threads)
-        self.bundle: Bundle = load_bundle(path)
-        self.contract = self.bundle.contract
+    def __init__(
+        self,
+        path: Path,
+        spec: RobotSpec,
+        threads: int,
+        seed: int,
+        on_chunk: ChunkListener,
+        serving: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = path
+        self.runtime = open_runtime(path, serving={"threads": threads, **(serving or {})})
+        self.contract = self.runtime.contract
         self.contract.require(robot_contract(spec, self.contract), f"robot '{spec.name}'")
         self.runner = _Announcing(on_chunk)
-        self.agent = ChunkAgent(self.bundle.policy, self.contract, self.runner, seed)
+        self.agent = ChunkAgent(self.runtime, self.contract, self.runner, seed)
         self.warm_up_s = [self.agent.warm_up(_plausible(spec, self.contract)) for _ in range(WARM_UPS)]
 
     def inference_ms(self) -> Sequence[float]:

@@ -36,22 +36,24 @@ class CacheSchedule:
         """Blocks that are run, over blocks there would be to run."""
         return sum(map(len, self.updates.values())) / (len(self.updates) * self.evaluations)
 
-    def require(self, blocks: tuple[BlockName, ...], sampler: Mapping[str, Any], weights: str | None) -> None:
-        """Refuse to be used with anything it was not calibrated with.
-
-        Args:
-            blocks: of the network.
-            sampler: settings of the sampler.
-            weights: SHA-256; not compared where ``None``.
+    def require_weights(self, weights: str) -> None:
+        """Refuse weights with this SHA-256 unless it was calibrated with them.
 
         Raises:
-            ConfigError: with what differs.
+            ConfigError: with both.
         """
-        if weights is not None and weights != self.weights:
+        if weights != self.weights:
             raise ConfigError(
                 f"The cache schedule was calibrated with other weights ({self.weights[:12]}, these are {weights[:12]}); "
                 "praxon calibrate makes one for these."
             )
+
+    def require(self, blocks: tuple[BlockName, ...], sampler: Mapping[str, Any]) -> None:
+        """Refuse a network with other blocks, and a sampler with other settings.
+
+        Raises:
+            ConfigError: with what differs.
+        """
         if dict(sampler) != dict(self.sampler):
             different = ", ".join(
                 f"{key} {self.sampler.get(key)} there and {sampler.get(key)} here"

@@ -13,14 +13,12 @@ and the less sure the later they are. Sampling then is inpainting.
 Shapes: B batch, T action tokens, A action size.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from praxon.errors import ConfigError
 from praxon.policies.denoising.samplers import Evaluate, Sampler
 
 METHODS = ("guided", "identity", "prefix")
@@ -37,30 +35,6 @@ class Plan(NamedTuple):
 
     actions_BTA: Tensor
     weights_BT: Tensor
-
-
-def soft_mask(delay: int, execute: int, horizon: int) -> list[float]:
-    """Weights of a plan's rows (arXiv 2506.07339, equation 5): 1 while the new chunk is computed, then falling to 0.
-
-    Args:
-        delay: d, rows that will have been executed when the new chunk arrives.
-        execute: s, rows of the new chunk for which there is no plan.
-        horizon: H, rows of a chunk.
-
-    Raises:
-        ConfigError: unless 0 <= d and d <= H - s: the plan would end before the new chunk arrives.
-    """
-    if not 0 <= delay <= horizon - execute <= horizon:
-        raise ConfigError(
-            f"A plan covers {horizon - execute} rows of a chunk of {horizon} ({execute} are new); the new chunk comes after "
-            f"{delay}. The delay must be 0 to {horizon - execute}: execute fewer rows of a chunk, or make it longer."
-        )
-    overlap = horizon - execute
-    weights = [1.0] * delay
-    for row in range(delay, overlap):
-        share = (overlap - row) / (overlap - delay + 1)
-        weights.append(share * math.expm1(share) / math.expm1(1.0))
-    return weights + [0.0] * execute
 
 
 def guided(

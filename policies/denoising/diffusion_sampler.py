@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from praxon.errors import ConfigError, nearest
-from praxon.policies.denoising.diffusion_solvers import diffusion_solver_by_name, unroll_solver
+from praxon.policies.denoising.diffusion_solvers import diffusion_solver_by_name, scheduler_of, unroll_solver
 from praxon.policies.denoising.noise_schedule import NoiseSchedule
 from praxon.policies.denoising.samplers import Evaluate, Sampler
 
@@ -50,6 +50,7 @@ class DiffusionSampler(Sampler):
                 f"{nearest(prediction, PREDICTIONS)}"
             )
         self.predicts, self.clip = prediction, clip
+        self._schedule = schedule
         self._settings = {"solver": solver, "steps": steps, "spacing": spacing, "eta": eta}
         self._keeps_noise = diffusion_solver_by_name(solver).keeps_noise
         self._unrolled = unroll_solver(solver, schedule, steps, spacing, eta)
@@ -78,6 +79,14 @@ class DiffusionSampler(Sampler):
                 terms.append(stage.noise * next(draws))
             states.append(sum(terms[1:], start=terms[0]))
         return states[-1]
+
+    def scheduler(self) -> Any | None:
+        """The scheduler of ``diffusers`` that does the same; none where it draws noise of its own, or where clean chunks are
+        clipped, which most of them do in another way."""
+        if self.num_noises > 1 or self.clip is not None or self._settings["solver"] == "heun":
+            return None
+        chosen = {key: self._settings[key] for key in ("steps", "spacing")}
+        return scheduler_of(self._settings["solver"], self._schedule, prediction=self.predicts, **chosen)
 
     def settings(self) -> dict[str, Any]:
         """Solver, steps, spacing of the levels, and DDIM's eta."""

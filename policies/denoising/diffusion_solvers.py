@@ -1,5 +1,6 @@
 """The solvers of diffusion that are offered: schedulers of ``diffusers``, and what is known about them."""
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,21 @@ def diffusion_solver_by_name(name: str) -> DiffusionSolver:
             f"{nearest(name, DIFFUSION_SOLVERS)}"
         )
     return DIFFUSION_SOLVERS[name]
+
+
+def scheduler_of(name: str, schedule: NoiseSchedule, steps: int, spacing: str | None, prediction: str) -> Any:
+    """The scheduler of ``diffusers`` itself, with its levels set, for a network that predicts ``prediction``."""
+    import diffusers
+
+    solver = diffusion_solver_by_name(name)
+    settings = {**schedule.settings, **solver.settings, "prediction_type": prediction, "clip_sample": False}
+    if len(solver.spacings) > 1:
+        settings["timestep_spacing"] = solver.spacings[0] if spacing is None else spacing
+    kind = getattr(diffusers, solver.scheduler)
+    known = inspect.signature(kind).parameters
+    scheduler = kind(**{key: value for key, value in settings.items() if key in known})
+    scheduler.set_timesteps(steps)
+    return scheduler
 
 
 def unroll_solver(name: str, schedule: NoiseSchedule, steps: int, spacing: str | None, eta: float) -> Unrolled:
