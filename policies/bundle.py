@@ -80,6 +80,15 @@ def save_bundle(
     return write_manifested(Path(path), contents, FORMAT_VERSION, "bundle")
 
 
+def save_engine(bundle: Bundle, engine: Mapping[str, Any], path: Path | None = None) -> str:
+    """Write a bundle again with another ``engine.yaml``, in its own place or another; returns the new digest.
+
+    Raises:
+        BundleError: see ``save_bundle``.
+    """
+    return save_bundle(bundle.path if path is None else path, bundle.policy, bundle.config, engine, bundle.card)
+
+
 def load_bundle(path: Path) -> Bundle:
     """Read a bundle, verify every hash, rebuild the policy.
 
