@@ -1,42 +1,42 @@
 """The agent: chunks that depend on weights, observations and seed alone, and inference that never blocks the loop."""
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from praxon.contract import Observation
 from praxon.errors import ContractError
-from praxon.policies.agent import ChunkAgent, InlineRunner, ThreadRunner
-from praxon.policies.base import Policy
+from praxon.policies.agent import ChunkAgent, DelayedRunner, InlineRunner, ThreadRunner
+from praxon.policies.chunking import soft_mask
+from praxon.policies.runtime import Runtime
 
 PERIOD_NS = 50_000_000
 
 
-class CountingPolicy(Policy):
-    """Row i of a chunk is the newest observation + i; with noise where asked for."""
+class CountingRuntime(Runtime):
+    """Row i of a chunk is the newest observation + i; with noise where asked for. Keeps the plans that it is given."""
 
-    def __init__(self, contract, noise_scale=0.0):
-        super().__init__(contract)
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.noise_scale = noise_scale
+    def __init__(self, contract, noise_scale=0.0, continues=False):
+        self.contract, self.noise_scale, self.continues = contract, noise_scale, continues
+        self.noise_shape = (contract.chunk.horizon, contract.action.size)
         self.gate: threading.Event | None = None
         self.answer: str | Exception = "chunk"
+        self.plans = []
 
-    def loss(self, batch, generator):
-        raise NotImplementedError
-
-    def sample(self, window, noise):
+    def chunks(self, window, noise, plan=None):
+        self.plans.append(plan)
         if self.gate is not None:
             assert self.gate.wait(10)
         if isinstance(self.answer, Exception):
             raise self.answer
         newest = window["observation.state"][:, -1, :]
-        rows = torch.arange(self.contract.chunk.horizon, dtype=torch.float32)[None, :, None]
+        rows = np.arange(self.contract.chunk.horizon, dtype=np.float32)[None, :, None]
         chunk = newest[:, None, :] + rows + self.noise_scale * noise
-        return chunk * torch.nan if self.answer == "nan" else chunk
+        return chunk * np.nan if self.answer == "nan" else chunk
 
 
 def observed(contract, index: int) -> Observation:
@@ -45,7 +45,7 @@ def observed(contract, index: int) -> Observation:
 
 
 def test_inline_every_tick_gets_its_own_action(contract):
-    agent = ChunkAgent(CountingPolicy(contract), contract)
+    agent = ChunkAgent(CountingRuntime(contract), contract)
     for index in range(20):
         actions = agent.act(observed(contract, index), preview=2)
         assert actions.shape == (3, 3)
@@ -59,15 +59,15 @@ def test_an_episode_depends_on_its_seed_alone(contract):
         agent.reset(seed)
         return np.stack([agent.act(observed(contract, index))[0] for index in range(12)])
 
-    agent = ChunkAgent(CountingPolicy(contract, noise_scale=1.0), contract)
+    agent = ChunkAgent(CountingRuntime(contract, noise_scale=1.0), contract)
     first = episode(agent, 5)
     assert not np.array_equal(first, episode(agent, 6))
     assert np.array_equal(first, episode(agent, 5))
-    assert np.array_equal(first, episode(ChunkAgent(CountingPolicy(contract, 1.0), contract, InlineRunner()), 5))
+    assert np.array_equal(first, episode(ChunkAgent(CountingRuntime(contract, 1.0), contract, InlineRunner()), 5))
 
 
 def test_a_chunk_that_is_not_finite_is_counted_and_never_returned(contract):
-    policy = CountingPolicy(contract)
+    policy = CountingRuntime(contract)
     agent = ChunkAgent(policy, contract)
     policy.answer = "nan"
     assert agent.act(observed(contract, 0)) is None
@@ -83,11 +83,11 @@ def test_a_chunk_that_is_not_finite_is_counted_and_never_returned(contract):
 def test_a_policy_that_does_not_fit_is_refused_with_both_sides(contract):
     other = replace(contract, robot="other")
     with pytest.raises(ContractError, match="robot 'other': robot: policy 'toy', here 'other'"):
-        ChunkAgent(CountingPolicy(contract), other)
+        ChunkAgent(CountingRuntime(contract), other)
 
 
 def test_a_missing_or_misshapen_feature_is_named(contract):
-    agent = ChunkAgent(CountingPolicy(contract), contract)
+    agent = ChunkAgent(CountingRuntime(contract), contract)
     whole = observed(contract, 0)
     with pytest.raises(ContractError, match=r"lacks 'observation.environment_state'. It holds: observation.state"):
         agent.act(Observation(0, {"observation.state": whole.features["observation.state"]}))
@@ -96,8 +96,8 @@ def test_a_missing_or_misshapen_feature_is_named(contract):
 
 
 def test_warm_up_leaves_no_trace(contract):
-    cold = ChunkAgent(CountingPolicy(contract, 1.0), contract, seed=3)
-    warm = ChunkAgent(CountingPolicy(contract, 1.0), contract, seed=3)
+    cold = ChunkAgent(CountingRuntime(contract, 1.0), contract, seed=3)
+    warm = ChunkAgent(CountingRuntime(contract, 1.0), contract, seed=3)
     assert warm.warm_up(observed(contract, 7)) > 0
     assert np.array_equal(cold.act(observed(contract, 0)), warm.act(observed(contract, 0)))
 
@@ -107,7 +107,7 @@ def test_warm_up_leaves_no_trace(contract):
 
 @pytest.fixture
 def threaded(contract):
-    policy = CountingPolicy(contract)
+    policy = CountingRuntime(contract)
     policy.gate = threading.Event()
     agent = ChunkAgent(policy, contract, ThreadRunner())
     yield agent
@@ -118,17 +118,17 @@ def threaded(contract):
 def test_thread_never_waits_and_a_late_chunk_keeps_its_stamp(threaded, contract):
     for index in range(3):
         assert threaded.act(observed(contract, index)) is None  # the gate is shut: nothing yet, and no waiting
-    threaded.policy.gate.set()
+    threaded.runtime.gate.set()
     assert threaded.runner.wait(10)
     # Computed from tick 0, whose observation is 0: row 3 of it belongs to tick 3.
     np.testing.assert_allclose(threaded.act(observed(contract, 3))[:2, 0], [3, 4])
 
 
 def test_thread_reserve_bridges_a_late_chunk_and_then_the_last_row_is_held(threaded, contract):
-    threaded.policy.gate.set()
+    threaded.runtime.gate.set()
     threaded.act(observed(contract, 0))
     assert threaded.runner.wait(10)
-    threaded.policy.gate.clear()
+    threaded.runtime.gate.clear()
     for index in range(1, 12):
         np.testing.assert_allclose(threaded.act(observed(contract, index))[0, 0], min(index, 7))
     assert threaded.exhausted(11 * PERIOD_NS)
@@ -137,7 +137,7 @@ def test_thread_reserve_bridges_a_late_chunk_and_then_the_last_row_is_held(threa
 def test_thread_chunk_of_an_episode_that_is_over_is_dropped(threaded, contract):
     threaded.act(observed(contract, 5))
     threaded.reset()
-    threaded.policy.gate.set()
+    threaded.runtime.gate.set()
     assert threaded.runner.wait(10)
     assert threaded.act(observed(contract, 0)) is None  # the outcome was of the old episode; now a new one is under way
     assert threaded.runner.wait(10)
@@ -145,13 +145,13 @@ def test_thread_chunk_of_an_episode_that_is_over_is_dropped(threaded, contract):
 
 
 def test_thread_exceptions_surface_in_the_caller_and_the_next_chunk_is_tried(threaded, contract):
-    threaded.policy.gate.set()
-    threaded.policy.answer = ValueError("the network is on fire")
+    threaded.runtime.gate.set()
+    threaded.runtime.answer = ValueError("the network is on fire")
     threaded.act(observed(contract, 0))
     assert threaded.runner.wait(10)
     with pytest.raises(ValueError, match="on fire"):
         threaded.act(observed(contract, 1))
-    threaded.policy.answer = "chunk"
+    threaded.runtime.answer = "chunk"
     assert threaded.act(observed(contract, 2)) is None
     assert threaded.runner.wait(10)
     np.testing.assert_allclose(threaded.act(observed(contract, 3))[0], 3.0)
@@ -163,3 +163,35 @@ def test_close_ends_the_thread():
     assert not any(thread.name == "praxon-inference" for thread in threading.enumerate() if thread.is_alive())
     with pytest.raises(RuntimeError, match="closed"):
         runner.submit(lambda: np.zeros((1, 1)), (0, 0))
+
+
+# -- Continuing chunks --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 3])
+def test_a_delayed_chunk_takes_over_as_many_ticks_later(contract, delay):
+    runtime = CountingRuntime(contract)
+    agent = ChunkAgent(runtime, contract, DelayedRunner(delay), blend_steps=0)
+    first = [agent.act(observed(contract, index)) for index in range(delay + 1)]
+    assert [actions is None for actions in first] == [True] * delay + [False]
+    np.testing.assert_allclose(first[-1][0], delay)  # the rows that latency has spent are dropped
+    assert list(agent.delays) == [delay]
+
+
+def test_a_plan_is_what_the_robot_will_do_until_the_chunk_arrives(contract):
+    runtime = CountingRuntime(contract, continues=True)
+    agent = ChunkAgent(runtime, contract, DelayedRunner(2), blend_steps=0)
+    for index in range(12):
+        agent.act(observed(contract, index))
+    # Chunks at ticks 0, 4 and 8; of the first there is nothing to continue.
+    assert runtime.plans[0] is None
+    for plan, tick in zip(runtime.plans[1:3], (4, 8), strict=True):
+        # Rows tick, tick + 1, ... of the chunk before, of which four are left; the last is held.
+        expected = np.minimum(np.arange(8.0) + tick, tick + 3)
+        np.testing.assert_allclose(plan.actions_TA[:, 0], expected)
+        np.testing.assert_allclose(plan.weights_T, soft_mask(2, 4, 8), rtol=1e-6)
+
+
+def test_an_agent_imports_no_torch():
+    code = "import sys, praxon.policies.agent, praxon.policies.portable; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

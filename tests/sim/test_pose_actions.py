@@ -14,6 +14,7 @@ from praxon.datasets.windows import Windows
 from praxon.errors import ConfigError
 from praxon.learning.fitting import fit_normalizer
 from praxon.policies.agent import ChunkAgent
+from praxon.policies.torch_runtime import TorchRuntime
 from praxon.policies.build import build_policy
 from praxon.robots.cartesian import ToolPoses
 from praxon.sim.factory import make_simulation
@@ -120,7 +121,7 @@ def test_a_policy_of_poses_from_recording_to_motion(simulation, dataset, actions
     torch.testing.assert_close(back[..., :3], batch["action"][..., :3], atol=1e-5, rtol=0)
 
     policy.eval()
-    agent = ChunkAgent(policy, simulation.contract)
+    agent = ChunkAgent(TorchRuntime(policy), simulation.contract)
     positions: list[np.ndarray] = []
     simulation.step_limit, limit = 12, simulation.step_limit
     try:

@@ -1,0 +1,219 @@
+"""Every backend gives the reference's chunks for the same noise; what is missing or does not fit is one sentence."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from praxon.errors import BundleError, ConfigError
+from praxon.policies.build import build_policy
+from praxon.policies.bundle import load_bundle, save_bundle
+from praxon.policies.denoising.backends import registry
+from praxon.policies.denoising.backends.machine import has_compiler
+from praxon.policies.denoising.backends.registry import Serving, make_runtime, missing, open_runtime
+from praxon.policies.denoising.export import export
+from praxon.policies.denoising.reference import reference_chunk
+from praxon.policies.runtime import PlannedRows
+from praxon.policies.torch_runtime import TorchRuntime
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "policy").glob("*.yaml"))
+TINY = {"width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2, "widths": [16, 32], "step_width": 16}
+EXPORTS = [path for path in CONFIGS if path.stem != "energy"]  # whose number of steps depends on what it sees
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="onnx, onnxscript and onnxruntime are not installed",
+)
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+
+
+def make_bundle(path, contract, statistics_of, folder, **options):
+    """A small policy of a config, with weights that matter."""
+    config = yaml.safe_load(path.read_text()) | options
+    config["chunk"] = {"horizon": 8, "num_execute": 4, "num_obs_steps": config["chunk"]["num_obs_steps"]}
+    for part in ("encoder", "network"):
+        config[part] |= {name: value for name, value in TINY.items() if name in config[part]}
+    torch.manual_seed(0)
+    policy = build_policy(config, contract)
+    rows = policy.actions.row_shape
+    statistics = statistics_of(policy.contract)
+    if rows:
+        size = policy.actions.size
+        statistics["action"] = {
+            key: np.broadcast_to(np.resize(value, size), (8, size)).copy()
+            for key, value in statistics["action"].items()
+        }
+    policy.normalizer.fit(statistics)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.05)
+    save_bundle(folder, policy, {"policy": config})
+    return load_bundle(folder)
+
+
+def inputs_of(bundle, count=1):
+    generator = np.random.default_rng(0)
+    steps = bundle.contract.chunk.num_obs_steps
+    window = {
+        feature.name: (0.3 + 0.2 * generator.standard_normal((1, steps, *feature.shape))).astype(feature.dtype)
+        for feature in bundle.contract.observations
+    }
+    return window, generator.standard_normal((count, *bundle.policy.noise_shape), dtype=np.float32)
+
+
+def expected(bundle, window, noise):
+    tensors = {name: torch.from_numpy(value) for name, value in window.items()}
+    return reference_chunk(bundle.policy, tensors, torch.from_numpy(noise)).numpy()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_what_is_hoisted_and_frozen_changes_nothing(path, contract, statistics_of, tmp_path):
+    bundle = make_bundle(path, contract, statistics_of, tmp_path / "bundle")
+    window, noise = inputs_of(bundle, 3)
+    drawn = TorchRuntime(bundle.policy).chunks(window, noise)
+    assert drawn.shape == (3, 8, 3)
+    np.testing.assert_allclose(drawn, expected(bundle, window, noise), atol=1e-4, rtol=0)
+    assert np.ptp(drawn) > 0.1
+    one = TorchRuntime(bundle.policy).chunks(window, noise[1:2])
+    np.testing.assert_allclose(one[0], drawn[1], atol=1e-5, rtol=0)  # alone as among candidates
+
+
+@needs_onnx
+@pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.stem)
+def test_an_exported_policy_draws_the_same_chunks(path, contract, statistics_of, tmp_path):
+    bundle = make_bundle(path, contract, statistics_of, tmp_path / "bundle")
+    window, noise = inputs_of(bundle)
+    wanted = expected(bundle, window, noise)
+    backends = ["onnx", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
+    for backend in backends:
+        drawn = make_runtime(bundle, Serving(backend)).chunks(window, noise)
+        np.testing.assert_allclose(drawn, wanted, atol=1e-4, rtol=0)
+    assert len(list((tmp_path / "bundle.compiled").glob("onnx-*"))) == 1  # the graph is exported once for both
+
+
+@pytest.mark.skipif(not has_compiler(), reason="there is no C++ compiler")
+def test_a_compiled_policy_draws_the_same_chunks_and_is_compiled_once(contract, statistics_of, tmp_path, monkeypatch):
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=2)
+    window, noise = inputs_of(bundle, 2)
+    wanted = expected(bundle, window, noise)
+    drawn = make_runtime(bundle, Serving("compile", batch=2)).chunks(window, noise)
+    np.testing.assert_allclose(drawn, wanted, atol=1e-4, rtol=0)
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", None)  # a second start finds it
+    again = make_runtime(load_bundle(tmp_path / "bundle"), Serving("compile", batch=2))
+    np.testing.assert_array_equal(again.chunks(window, noise), drawn)
+    with pytest.raises(ConfigError, match=r"compiled for 2 chunks at once; 1 were asked for\. batch=1 compiles"):
+        again.chunks(window, noise[:1])
+
+
+@needs_openvino
+@needs_onnx
+def test_reduced_precision_stays_within_a_stated_bound(contract, statistics_of, tmp_path):
+    problem = missing(Serving("openvino", "bfloat16"))
+    if problem:
+        assert "would emulate it slowly; use float32" in problem
+        return
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle")
+    window, noise = inputs_of(bundle)
+    drawn = make_runtime(bundle, Serving("openvino", "bfloat16")).chunks(window, noise)
+    difference = np.abs(drawn - expected(bundle, window, noise)).max()
+    assert 0 < difference < 0.02  # rad; bfloat16 keeps eight bits
+
+
+@needs_onnx
+@pytest.mark.parametrize("method", ["guided", "identity", "prefix"])
+def test_exported_graphs_continue_plans(method, contract, statistics_of, tmp_path):
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=3)
+    bundle.policy.configure_engine({"method": method})
+    window, noise = inputs_of(bundle)
+    plan = PlannedRows(np.full((8, 3), 0.4), np.array([1, 1, 0.5, 0.2, 0, 0, 0, 0]))
+    torch_runtime = TorchRuntime(load_bundle(tmp_path / "bundle").policy, continues=True)
+    torch_runtime.policy.configure_engine({"method": method})
+    wanted, free = (torch_runtime.chunks(window, noise, each) for each in (plan, None))
+    assert np.abs(wanted - free).max() > 1e-3
+    runtime = make_runtime(bundle, Serving("onnx", continues=True))
+    for given, right in ((plan, wanted), (None, free)):
+        np.testing.assert_allclose(runtime.chunks(window, noise, given), right, atol=1e-4, rtol=0)
+
+
+@needs_onnx
+def test_a_portable_policy_is_read_whole_or_refused(contract, statistics_of, tmp_path):
+    bundle = make_bundle(CONFIGS[0].with_name("act.yaml"), contract, statistics_of, tmp_path / "bundle")
+    export(bundle, tmp_path / "portable")
+    runtime = open_runtime(tmp_path / "portable")
+    window, noise = inputs_of(bundle)
+    assert (runtime.contract, runtime.digest) == (bundle.contract, bundle.digest)
+    np.testing.assert_allclose(runtime.chunks(window, noise), expected(bundle, window, noise), atol=1e-4, rtol=0)
+    with pytest.raises(ConfigError, match="draws 1 chunks at once; 2 were asked for"):
+        runtime.chunks(window, np.repeat(noise, 2, axis=0))
+    with pytest.raises(ConfigError, match="continues no plan; 'praxon export continues=true'"):
+        runtime.chunks(window, noise, PlannedRows(np.zeros((8, 3)), np.zeros(8)))
+    with pytest.raises(ConfigError, match="portable policy, whose steps are fixed"):
+        open_runtime(tmp_path / "portable", engine={"steps": 4})
+    with pytest.raises(ConfigError, match="backend 'eager' needs the bundle"):
+        open_runtime(tmp_path / "portable", serving={"backend": "eager"})
+    graph = tmp_path / "portable" / "chunk.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"chunk\.onnx of portable policy .* SHA-256 has changed"):
+        open_runtime(tmp_path / "portable")
+
+
+def test_what_this_machine_lacks_is_one_sentence_with_what_there_is(contract, statistics_of, tmp_path, monkeypatch):
+    bundle = make_bundle(CONFIGS[0].with_name("act.yaml"), contract, statistics_of, tmp_path / "bundle")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match=r"needs an NVIDIA GPU that torch can use\. Here there are: eager"):
+            make_runtime(bundle, Serving("cuda_graph"))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        registry.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
+    )
+    with pytest.raises(ConfigError, match=r"needs the package onnxruntime \(pip install 'praxon\[engine\]'\)\. Here"):
+        make_runtime(bundle, Serving("onnx"))
+    with pytest.raises(ConfigError, match=r"float32 on CPUs; bfloat16 was asked for|needs the package"):
+        make_runtime(bundle, Serving("onnx", "bfloat16"))
+    with pytest.raises(ConfigError, match="Backend 'onx' does not exist.*Did you mean 'onnx'"):
+        Serving("onx")
+    with pytest.raises(ConfigError, match="Serving knows no 'bakend'.*Did you mean 'backend'"):
+        Serving.from_dict({"bakend": "onnx"})
+    with pytest.raises(ConfigError, match="batch is at least 1; got 0"):
+        Serving(batch=0)
+
+
+@needs_onnx
+def test_a_bundle_that_cannot_be_written_to_is_compiled_elsewhere(contract, statistics_of, tmp_path, monkeypatch):
+    bundle = make_bundle(CONFIGS[0].with_name("act.yaml"), contract, statistics_of, tmp_path / "bundle")
+    (tmp_path / "bundle.compiled").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make_runtime(bundle, Serving("onnx"))
+    assert list((tmp_path / "cache" / "praxon" / "engines").glob("onnx-*/chunk.onnx"))
+
+
+@needs_onnx
+def test_a_portable_policy_is_served_where_there_is_no_torch(contract, statistics_of, tmp_path):
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle")
+    export(bundle, tmp_path / "portable")
+    window, noise = inputs_of(bundle)
+    np.savez(tmp_path / "inputs.npz", noise=noise, **window)
+    np.save(tmp_path / "expected.npy", expected(bundle, window, noise))
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "numpy", "pyyaml", "onnxruntime"], check=True)
+    listed = subprocess.run([python, "-m", "pip", "list"], check=True, capture_output=True, text=True).stdout.lower()
+    assert "onnxruntime" in listed
+    assert "torch" not in listed
+    code = f"""
+import numpy as np
+from pathlib import Path
+from praxon.policies.denoising.backends.registry import open_runtime
+folder = Path({str(tmp_path)!r})
+inputs = dict(np.load(folder / "inputs.npz"))
+noise = inputs.pop("noise")
+drawn = open_runtime(folder / "portable").chunks(inputs, noise)
+np.testing.assert_allclose(drawn, np.load(folder / "expected.npy"), atol=1e-4, rtol=0)
+"""
+    source = Path(__file__).parents[2] / "src"
+    subprocess.run([python, "-c", code], check=True, env={"PYTHONPATH": str(source)})
