@@ -62,7 +62,7 @@ say "installing Python packages"
 # The pinned torch first: left to the resolver, a dependency could pull another build of it.
 torch=$(grep '^torch==' constraints.txt)
 "$VENV/bin/pip" install -q --disable-pip-version-check "$torch"
-"$VENV/bin/pip" install -q --disable-pip-version-check -c constraints.txt -e '.[menagerie,metaworld,formats,view,dev]'
+"$VENV/bin/pip" install -q --disable-pip-version-check -c constraints.txt -e '.[engine,menagerie,metaworld,formats,view,dev]'
 "$VENV/bin/pip" install -q --disable-pip-version-check -c constraints.txt -e '.[ros]' ||
     say "ROS 2 has no packages for this machine on PyPI: what needs ROS is skipped, everything else works"
 say "ready"

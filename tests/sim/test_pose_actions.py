@@ -14,8 +14,8 @@ from praxon.datasets.windows import Windows
 from praxon.errors import ConfigError
 from praxon.learning.fitting import fit_normalizer
 from praxon.policies.agent import ChunkAgent
-from praxon.policies.torch_runtime import TorchRuntime
 from praxon.policies.build import build_policy
+from praxon.policies.torch_runtime import TorchRuntime
 from praxon.robots.cartesian import ToolPoses
 from praxon.sim.factory import make_simulation
 from praxon.sim.perturbation import PerturbedAgent
