@@ -17,8 +17,8 @@ forward-mode derivative of the network, and no gradient goes through either. At 
 Two things keep a short training on its way, neither of them in the papers. The correction s du/dt is the difference
 between two mean velocities, u - v, and so about as large as actions are spread; that of a network in training can be
 tens of times that, which the next target amplifies. A sample whose correction has a root mean square above
-``correction_limit`` counts less, by the square of their ratio: its gradient is bounded, and what a trained network answers
-stays what the identity says, which cutting the correction itself would change. And one-step sampling asks for nothing but
+``correction_limit`` counts less, by the ratio of the two: its gradient is bounded, and what a trained network answers stays
+what the identity says, which cutting the correction itself would change. And one-step sampling asks for nothing but
 steps from pure noise, which two random times hardly ever give: a part of the steps, ``from_noise``, starts at t = 0 with any
 length. Networks have to be smooth in time (their ``shortest_period``): with the periods of a flow matching policy, 4e-3
 and up, du/dt is noise.
@@ -76,7 +76,7 @@ class MeanFlowPolicy(StraightPathPolicy):
         adaptive_offset: float = 1e-2,
         guidance: float = 1.0,
         from_noise: float = 0.5,
-        correction_limit: float = 1.0,
+        correction_limit: float = 3.0,
         steps: int = 1,
         **options: Any,
     ) -> None:
@@ -130,7 +130,7 @@ class MeanFlowPolicy(StraightPathPolicy):
         error_BTA = (predicted_BTA.float() - target_BTA).square()
         weight_B = (error_BTA.detach().mean(dim=(1, 2)) + self.adaptive_offset) ** -self.adaptive_power
         correction_B = (target_BTA - velocity_BTA).square().mean(dim=(1, 2)).sqrt()
-        weight_B = weight_B * (self.correction_limit / correction_B.clamp_min(self.correction_limit)).square()
+        weight_B = weight_B * self.correction_limit / correction_B.clamp_min(self.correction_limit)
         return weight_B[:, None, None] * error_BTA
 
     def _moves(self, start_M: Tensor, end_M: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

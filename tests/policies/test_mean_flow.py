@@ -132,7 +132,7 @@ def test_large_corrections_count_less_and_stay_the_same(contract, statistics_of,
         losses.append(policy.loss(batch, torch.Generator().manual_seed(3)))
     assert torch.equal(*corrections)
     weights = (losses[1] / losses[0]).detach().sort().values
-    torch.testing.assert_close(weights, (0.1 / corrections[0].clamp_min(0.1)).square().sort().values)
+    torch.testing.assert_close(weights, (0.1 / corrections[0].clamp_min(0.1)).sort().values)
     assert weights.min() < 0.5
 
 
@@ -173,7 +173,7 @@ def test_guidance_leaves_a_perfect_velocity_where_it_is(contract, statistics_of)
 
 def test_adaptive_weight_by_hand(contract, statistics_of, batch_of):
     plain, weighted = (
-        make_policy(contract, statistics_of, adaptive_power=power, adaptive_offset=0.5).loss(
+        make_policy(contract, statistics_of, adaptive_power=power, adaptive_offset=0.5, correction_limit=1e6).loss(
             batch_of(contract, 5), torch.Generator().manual_seed(0)
         )
         for power in (0.0, 1.0)
