@@ -35,6 +35,7 @@ class Serving:
         continues: whether chunks are continued (real-time chunking).
         threads: of one inference on a CPU.
         device: torch's name of where the eager, compiled and captured backends compute.
+        over_budget: serve a bundle although it was measured to take longer than its budget.
 
     Raises:
         ConfigError: unknown backend or precision, or a number below 1.
@@ -46,6 +47,7 @@ class Serving:
     continues: bool = False
     threads: int = 1
     device: str = "cpu"
+    over_budget: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -96,8 +98,15 @@ def open_runtime(
     from praxon.policies.bundle import load_bundle
 
     bundle = load_bundle(path)
+    chosen = Serving.from_dict({**(bundle.engine.get("serving") or {}), **(serving or {})})
+    measured = bundle.engine.get("measured") or {}
+    if measured and measured["p99_ms"] > measured["budget_ms"] and not chosen.over_budget:
+        raise ConfigError(
+            f"A chunk of '{path}' was measured to take {measured['p99_ms']:.1f} ms (p99), and its budget is "
+            f"{measured['budget_ms']:.1f} ms; praxon tune finds a faster way, serving={{over_budget:true}} serves it as it is."
+        )
     bundle.policy.configure_engine(engine or {})
-    return make_runtime(bundle, Serving.from_dict({**(bundle.engine.get("serving") or {}), **(serving or {})}))
+    return make_runtime(bundle, chosen)
 
 
 def make_runtime(source: "Bundle | Path", serving: Serving) -> Runtime:
@@ -154,7 +163,8 @@ def cache_folder(bundle: "Bundle", serving: Serving, versions: Mapping[str, str]
 
     Beside the bundle; in the user's cache where that cannot be written.
     """
-    described = {"bundle": bundle.digest, "engine": bundle.policy.engine_settings(), **asdict(serving), **versions}
+    settings = {key: value for key, value in asdict(serving).items() if key != "over_budget"}
+    described = {"bundle": bundle.digest, "engine": bundle.policy.engine_settings(), **settings, **versions}
     key = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return _writable(bundle.path.with_name(bundle.path.name + ".compiled")) / f"{serving.backend}-{key}"
 
