@@ -30,6 +30,7 @@ benchmark: $(SETUP)
 	$(PYTHON) benchmarks/lerobot_policies.py
 	$(VENV)/bin/praxon bench policies study=meta_world out=benchmarks/results/policies_meta_world.json
 	$(VENV)/bin/praxon bench policies study=every_policy out=benchmarks/results/policies_every_policy.json
+	$(PYTHON) benchmarks/act_execution.py
 	$(PYTHON) benchmarks/images.py
 	$(PYTHON) benchmarks/render.py
 
