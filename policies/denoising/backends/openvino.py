@@ -36,7 +36,7 @@ class OpenVinoRuntime(GraphRuntime):
             "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
         }
-        self._request = core.compile_model(portable.graph, b"", "CPU", settings).create_infer_request()
+        self._request = core.compile_model(core.read_model(portable.graph, b""), "CPU", settings).create_infer_request()
         self._names = portable.inputs.names
 
     def chunks(
