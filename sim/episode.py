@@ -11,6 +11,7 @@ from praxon.robots.cartesian import CartesianAgent, ToolPoses
 from praxon.robots.hold import HoldAgent
 from praxon.robots.loop import ControlLoop, Tick
 from praxon.robots.safety import SafetyFilter
+from praxon.sim.moving import MovingTarget
 from praxon.sim.rendering import Camera, rendering_problem
 from praxon.sim.scene import Scene
 from praxon.sim.sim_robot import SimRobot
@@ -86,6 +87,9 @@ class Simulation(World):
     def _start(self, agent: Agent, seed: int, subscribers: Sequence[Callable[[Tick], None]]) -> Callable[[], Tick]:
         start = self.reset(seed)
         self._cartesian = agent if isinstance(agent, CartesianAgent) else None
+        task, period_s = self.task, self.contract.chunk.control_period_s
+        if task.moving is not None and task.target is not None:
+            subscribers = [MovingTarget(self.scene, task.target, task.moving, seed, period_s), *subscribers]
         loop = ControlLoop(self.robot, agent, self.safety, subscribers)
         loop.reset(start, seed)
         return loop.tick

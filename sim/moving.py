@@ -1,54 +1,76 @@
 """A target that does not wait: a body of the scene that drifts, or jumps once, while the robot is at work.
 
-What chunked policies fear: a plan that was right when it was made. A subscriber of the control loop; the same seed gives the same
-motion.
+What chunked policies fear: a plan that was right when it was made. The same seed gives the same motion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from praxon.errors import ConfigError
+from praxon.errors import ConfigError, nearest
 from praxon.robots.loop import Tick
 from praxon.sim.scene import Scene
 
+AREA = ((0.40, -0.20), (0.60, 0.20))
+"""Corners of the rectangle that moving targets stay in [m]."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a target moves.
+
+    Args:
+        speed: of a steady drift [m/s].
+        jump: length of one jump [m].
+        jump_s: when it jumps [s].
+
+    Raises:
+        ConfigError: a negative number.
+    """
+
+    speed: float = 0.0
+    jump: float = 0.0
+    jump_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise ConfigError(f"The {field.name} of a moving target is a number from 0 on; got {value!r}.")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, float]) -> "Motion":
+        """From a task's config.
+
+        Raises:
+            ConfigError: an entry that does not exist.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in data:
+            if name not in known:
+                raise ConfigError(f"A moving target has no '{name}'. Settings: {', '.join(known)}.{nearest(name, known)}")
+        return cls(**data)
+
 
 class MovingTarget:
-    """Moves a body over the table in a direction that the seed decides, and back from the edges of an area.
+    """Moves a body in a direction that the seed decides, and back from the edges of ``AREA``: called at every tick.
 
     Args:
         scene: that is running.
         body: free or mocap; it keeps its height and its rotation.
+        motion: how it moves.
         seed: of the direction.
         period_s: control period [s].
-        speed: of the drift [m/s].
-        jump: length of the one jump [m].
-        jump_s: when it jumps [s].
-        area: corners of the rectangle that it stays in [m].
-
-    Raises:
-        ConfigError: a negative speed, jump or time.
     """
 
-    def __init__(
-        self,
-        scene: Scene,
-        body: str,
-        seed: int,
-        period_s: float,
-        *,
-        speed: float = 0.0,
-        jump: float = 0.0,
-        jump_s: float = 1.0,
-        area: Sequence[Sequence[float]] = ((0.40, -0.20), (0.60, 0.20)),
-    ) -> None:
-        if min(speed, jump, jump_s) < 0:
-            raise ConfigError(f"A target moves by 0 or more; got speed {speed}, jump {jump}, jump_s {jump_s}.")
+    def __init__(self, scene: Scene, body: str, motion: Motion, seed: int, period_s: float) -> None:
         self._scene, self._body = scene, body
-        self._low, self._high = np.asarray(area, np.float64)
+        self._low, self._high = np.asarray(AREA, np.float64)
         angle = np.random.default_rng([seed, 2]).uniform(0.0, 2.0 * np.pi)
         self._direction = np.array([np.cos(angle), np.sin(angle)])
-        self._step, self._jump, self._jump_tick = speed * period_s, jump, round(jump_s / period_s)
+        self._step, self._jump = motion.speed * period_s, motion.jump
+        self._jump_tick = round(motion.jump_s / period_s)
 
     def __call__(self, tick: Tick) -> None:
         """Move on by one control period."""

@@ -5,6 +5,7 @@ rewards; observing is generic, because every object is a named body whose pose i
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from math import exp, log
 from pathlib import Path
 from typing import ClassVar
@@ -12,8 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from praxon.contract import POSE_COMPONENTS, Feature
+from praxon.errors import ConfigError
 from praxon.robots.base import Agent
 from praxon.robots.spec import RobotSpec
+from praxon.sim.moving import Motion
 from praxon.sim.scene import Scene
 from praxon.sim.symmetry import Symmetry
 
@@ -26,6 +29,10 @@ class Task(ABC):
 
     Args:
         robot: who does it; scripted experts ask it for its joints, tool and gripper.
+        moving: how the ``target`` moves during episodes, entries of ``Motion``; ``None``: it stays where it is.
+
+    Raises:
+        ConfigError: the target of this task does not move, or not so.
     """
 
     name: ClassVar[str]
@@ -44,8 +51,14 @@ class Task(ABC):
     goals: ClassVar[tuple[str, ...]] = ()
     """Of what ``goal`` says where it shall be: objects, or ``TOOL``."""
 
-    def __init__(self, robot: RobotSpec) -> None:
+    target: ClassVar[str | None] = None
+    """The observed body that may move during an episode, by itself; None: there is none."""
+
+    def __init__(self, robot: RobotSpec, moving: Mapping[str, float] | None = None) -> None:
         self.robot = robot
+        if moving is not None and self.target is None:
+            raise ConfigError(f"The task '{self.name}' has no target that may move; moving={dict(moving)} was asked for.")
+        self.moving = None if moving is None else Motion.from_dict(moving)
 
     def features(self) -> tuple[Feature, ...]:
         """Pose of each object in the robot's base frame, (7,): metres and a unit quaternion (w, x, y, z), w >= 0."""

@@ -29,6 +29,7 @@ class PickPlace(Task):
     world = Path(__file__).with_suffix(".xml")
     objects = ("cube", "goal")
     goals = ("cube",)
+    target = "goal"
     time_limit_s = 12.0
     symmetry = Symmetry((Anchor("cube"), Anchor("goal", round=True)), mirror=True)
 
