@@ -5,15 +5,17 @@ bundle, settings and seed give the same schedule, to the bit. Many steps have mu
 Example: praxon calibrate bundle=runs/a/bundle 'engine={solver:ddpm,steps:100}' updates=10 out=runs/a/cached
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from praxon.commands._hydra import Config
 from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers, task_of
 from praxon.sim.seeds import Purpose, episode_seeds
+
+if TYPE_CHECKING:
+    from praxon.policies.generative import GenerativePolicy
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def run(config: Config) -> dict[str, Any]:
     )
     assert isinstance(policy, GenerativePolicy)
     policy.configure_engine({"cache": None})
-    policy.configure_engine(plain(config.engine) if isinstance(config.engine, Mapping) else {})
+    policy.configure_engine(plain(config.engine) if config.engine else {})
     changes = Changes()
     world = make_world(task_of(config), plain(config.robot), policy_contract=bundle.contract)
     recording = _recording(policy, changes, config.chunks)
@@ -80,7 +82,7 @@ def run(config: Config) -> dict[str, Any]:
     return result
 
 
-def _recording(policy: Any, changes: Any, chunks: int) -> Any:
+def _recording(policy: "GenerativePolicy", changes: Any, chunks: int) -> Any:
     """A runtime that adds what the blocks of each chunk give to ``changes``, while any are ``left``."""
     import torch
 
@@ -97,7 +99,7 @@ def _recording(policy: Any, changes: Any, chunks: int) -> Any:
             recorder = BlockRecorder()
             window = dict(zip(self.function.features, arrays[1:], strict=True))
             with torch.no_grad():
-                drawn: np.ndarray = self.policy.sample(window, arrays[0], blocks=recorder).numpy()
+                drawn: np.ndarray = policy.sample(window, arrays[0], blocks=recorder).numpy()
             changes.add(recorder.outputs)
             return drawn
 

@@ -4,7 +4,6 @@ What is written is served like a bundle: praxon serve bundle=<out>, where onnxru
 Example: praxon export bundle=runs/a/bundle out=runs/a/portable
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.policies.denoising.export import export
 
     bundle = load_bundle(Path(str(config.bundle)))
-    bundle.policy.configure_engine(plain(config.engine) if isinstance(config.engine, Mapping) else {})
+    bundle.policy.configure_engine(plain(config.engine) if config.engine else {})
     work = Run("export", config)
     work.start()
     out = work.path / "portable" if config.out is None else Path(str(config.out))

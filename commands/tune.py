@@ -34,7 +34,7 @@ def run(config: Config) -> dict[str, Any]:
     bundle = load_bundle(path)
     budget_ms = 1e3 * bundle.contract.latency_budget_s if config.budget_ms is None else float(config.budget_ms)
     require(budget_ms > 0, f"budget_ms is {budget_ms:g}; a time above 0 is needed.")
-    choices, servings = _choices(bundle, plain(config.presets)), _servings(config)
+    choices, servings = _choices(bundle, list(config.presets)), _servings(config)
     work = Run("tune", config)
     work.start()
     timed: list[dict[str, Any]] = []

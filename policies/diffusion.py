@@ -21,6 +21,7 @@ from praxon.errors import ConfigError
 from praxon.policies.denoising.diffusion_sampler import DiffusionSampler
 from praxon.policies.denoising.noise_schedule import NoiseSchedule
 from praxon.policies.generative import GenerativePolicy
+from praxon.policies.prefix import PrefixTraining
 
 
 class DiffusionPolicy(GenerativePolicy):
@@ -86,8 +87,9 @@ class DiffusionPolicy(GenerativePolicy):
         level_B = torch.randint(levels, (len(action_BTA),), generator=generator, device=generator.device)
         alpha, sigma = self.alpha_N[level_B, None, None], self.sigma_N[level_B, None, None]
         noisy_BTA = alpha * action_BTA + sigma * noise_BTA
-        given_BT = None if self.prefix is None else self.prefix.draw(*action_BTA.shape[:2], generator)
-        if given_BT is not None:
+        given_BT: Tensor | None = None
+        if self.prefix is not None:
+            given_BT = self.prefix.draw(action_BTA, generator)
             noisy_BTA = torch.where(given_BT[..., None], action_BTA, noisy_BTA)
         predicted_BTA = self.network(noisy_BTA, (1.0 - level_B / levels)[:, None], tokens_BSD, given_BT=given_BT)
         if self.prediction == "epsilon":
@@ -97,7 +99,7 @@ class DiffusionPolicy(GenerativePolicy):
         else:
             target_BTA = alpha * noise_BTA - sigma * action_BTA
         error_BTA = (predicted_BTA.float() - target_BTA).square()
-        return error_BTA if given_BT is None else error_BTA * self.prefix.count(given_BT)[..., None]
+        return error_BTA if given_BT is None else error_BTA * PrefixTraining.count(given_BT)[..., None]
 
 
 def _clip(clip: float | str | None, components: Iterable[tuple[str, str]]) -> float | None:

@@ -64,7 +64,7 @@ class FlowMatchingPolicy(StraightPathPolicy):
         if self.prefix is None:
             velocity_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, features=features)
             return (velocity_BTA.float() - (action_BTA - noise_BTA)).square()
-        given_BT = self.prefix.draw(*action_BTA.shape[:2], generator)
+        given_BT = self.prefix.draw(action_BTA, generator)
         noisy_BTA = torch.where(given_BT[..., None], action_BTA, noisy_BTA)
         velocity_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, features=features, given_BT=given_BT)
         error_BTA = (velocity_BTA.float() - (action_BTA - noise_BTA)).square()

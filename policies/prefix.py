@@ -41,8 +41,9 @@ class PrefixTraining:
             )
         self.delays = tuple(weights)
 
-    def draw(self, batch_size: int, horizon: int, generator: torch.Generator) -> Tensor:
-        """Which actions are given (B, T)."""
+    def draw(self, action_BTA: Tensor, generator: torch.Generator) -> Tensor:
+        """Which actions of these chunks are given (B, T)."""
+        batch_size, horizon = action_BTA.shape[0], action_BTA.shape[1]
         weights = torch.tensor(self.delays, device=generator.device)
         delay_B = torch.multinomial(weights, batch_size, replacement=True, generator=generator)
         return torch.arange(horizon, device=generator.device) < delay_B[:, None]

@@ -49,7 +49,9 @@ class Motion:
         known = [field.name for field in fields(cls)]
         for name in data:
             if name not in known:
-                raise ConfigError(f"A moving target has no '{name}'. Settings: {', '.join(known)}.{nearest(name, known)}")
+                raise ConfigError(
+                    f"A moving target has no '{name}'. Settings: {', '.join(known)}.{nearest(name, known)}"
+                )
         return cls(**data)
 
 

@@ -57,7 +57,9 @@ class Task(ABC):
     def __init__(self, robot: RobotSpec, moving: Mapping[str, float] | None = None) -> None:
         self.robot = robot
         if moving is not None and self.target is None:
-            raise ConfigError(f"The task '{self.name}' has no target that may move; moving={dict(moving)} was asked for.")
+            raise ConfigError(
+                f"The task '{self.name}' has no target that may move; moving={dict(moving)} was asked for."
+            )
         self.moving = None if moving is None else Motion.from_dict(moving)
 
     def features(self) -> tuple[Feature, ...]:

@@ -52,17 +52,21 @@ def run(config: Config) -> dict[str, Any]:
     work = Run("bench denoise", config)
     work.start()
     rates = measure_rates(config.device, config.threads)
-    servings, left_out = [], []
+    servings: list[Serving] = []
+    left_out: list[str] = []
     for backend in plain(config.backends):
         for precision in plain(config.precisions):
             serving = Serving(backend, precision, threads=config.threads, device=config.device)
             problem = missing(serving)
-            (left_out if problem else servings).append(problem or serving)
+            if problem:
+                left_out.append(problem)
+            else:
+                servings.append(serving)
     for problem in dict.fromkeys(left_out):
         console.print(f"[yellow]left out[/yellow]: {problem}")
     require(bool(servings), "Nothing is left to measure.")
     rows: list[dict[str, Any]] = []
-    cases = [(name, steps, batch) for name in only for steps in plain(config.steps) for batch in plain(config.batches)]
+    cases = [(name, steps, batch) for name in only for steps in list(config.steps) for batch in list(config.batches)]
     with progress_bar("bench denoise", len(cases) * len(servings)) as advance:
         for name, steps, batch in cases:
             case = Case(work.path / "bundles", name, known[name], steps, batch, config, rates)

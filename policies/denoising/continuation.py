@@ -69,7 +69,7 @@ def guided(
             return sampler.clean(x_BTA, evaluate(x_BTA, index), index)
 
         if through_network:
-            clean_BTA, pull_back = torch.func.vjp(clean, x_BTA)
+            clean_BTA, pull_back = torch.func.vjp(clean, x_BTA)[:2]
             (pull_BTA,) = pull_back(weights_BT1 * (plan.actions_BTA - clean_BTA))
             pull_BTA = (alpha + sigma) * pull_BTA
         else:

@@ -51,7 +51,7 @@ class DiffusionSampler(Sampler):
             )
         self.predicts, self.clip = prediction, clip
         self._schedule = schedule
-        self._settings = {"solver": solver, "steps": steps, "spacing": spacing, "eta": eta}
+        self._settings: dict[str, Any] = {"solver": solver, "steps": steps, "spacing": spacing, "eta": eta}
         self._keeps_noise = diffusion_solver_by_name(solver).keeps_noise
         self._unrolled = unroll_solver(solver, schedule, steps, spacing, eta)
         levels = [stage.level for stage in self._unrolled.stages]
@@ -85,8 +85,8 @@ class DiffusionSampler(Sampler):
         clipped, which most of them do in another way."""
         if self.num_noises > 1 or self.clip is not None or self._settings["solver"] == "heun":
             return None
-        chosen = {key: self._settings[key] for key in ("steps", "spacing")}
-        return scheduler_of(self._settings["solver"], self._schedule, prediction=self.predicts, **chosen)
+        solver, steps, spacing = (self._settings[key] for key in ("solver", "steps", "spacing"))
+        return scheduler_of(solver, self._schedule, steps, spacing, prediction=self.predicts)
 
     def settings(self) -> dict[str, Any]:
         """Solver, steps, spacing of the levels, and DDIM's eta."""

@@ -19,7 +19,7 @@ from praxon.errors import ConfigError
 from praxon.policies.denoising.block_cache import CachedRun, CacheSchedule
 from praxon.policies.denoising.continuation import METHODS, Plan, fixed_rows, guided, overwritten
 from praxon.policies.denoising.samplers import Evaluate, Sampler
-from praxon.policies.networks.blocks import Run
+from praxon.policies.networks.blocks import Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 
 
@@ -102,9 +102,9 @@ class DenoisingEngine:
                 assert plan is not None
                 at_time = network.mixed_modulation(fixed_rows(plan), modulation[-1:], at_time)
                 x_BTA = overwritten(x_BTA, plan)
-            more = {} if blocks is None else {"run": blocks.at(evaluations)}
+            run = run_all if blocks is None else blocks.at(evaluations)
             evaluations += 1
-            return network.denoise(x_BTA, at_time, condition, **more)
+            return network.denoise(x_BTA, at_time, condition, run=run)
 
         step: Evaluate = evaluate
         if plan is not None and not by_prefix:

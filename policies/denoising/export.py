@@ -6,9 +6,11 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from praxon.errors import ConfigError
 from praxon.policies.bundle import Bundle
+from praxon.policies.denoising.tracing import differentiates, straight_line
 from praxon.policies.manifest import MANIFEST
 from praxon.policies.portable import Inputs, Portable, load_portable, save_portable
 from praxon.policies.torch_runtime import ChunkFunction
@@ -44,11 +46,13 @@ def export(bundle: Bundle, folder: Path, batch: int = 1, continues: bool = False
     policy.freeze()
     function = ChunkFunction(policy, continues).eval()
     inputs = Inputs(batch, policy.noise_shape, function.features, continues, policy.engine_settings(), bundle.digest)
-    graph = _graph(function, batch, inputs.names)
+    examples = function.examples(batch)
+    written = straight_line(function, examples) if continues and differentiates(policy) else function
+    graph = _graph(written, examples, inputs.names, type(policy).__name__)
     return save_portable(folder, bundle.contract, inputs, graph)
 
 
-def _graph(function: ChunkFunction, batch: int, names: list[str]) -> bytes:
+def _graph(function: nn.Module, examples: tuple[Tensor, ...], names: list[str], kind: str) -> bytes:
     try:
         import onnxscript  # noqa: F401  (what the exporter writes with)
     except ImportError as error:
@@ -62,7 +66,7 @@ def _graph(function: ChunkFunction, batch: int, names: list[str]) -> bytes:
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 function,
-                function.examples(batch),
+                examples,
                 dynamo=True,
                 verbose=False,
                 input_names=names,
@@ -71,9 +75,8 @@ def _graph(function: ChunkFunction, batch: int, names: list[str]) -> bytes:
             )
             assert program is not None
             buffer = io.BytesIO()
-            program.save(buffer)
+            program.save(buffer)  # type: ignore[arg-type]  # files that are open are taken too
     except torch.onnx.errors.OnnxExporterError as error:
-        kind = type(function.policy).__name__
         raise ConfigError(
             f"{kind} cannot be written as a fixed graph, so that it runs in torch only: {error}."
         ) from error

@@ -16,6 +16,7 @@ from praxon.errors import ConfigError
 from praxon.policies.bundle import Bundle
 from praxon.policies.denoising.backends.machine import cpu_flags
 from praxon.policies.denoising.backends.registry import Serving, cache_folder
+from praxon.policies.denoising.tracing import differentiates, straight_line
 from praxon.policies.torch_runtime import TorchRuntime
 
 
@@ -59,7 +60,10 @@ class CompiledRuntime(TorchRuntime):
         partial = package.with_name(f".{package.stem}.{os.getpid()}.pt2")
         try:
             with torch.no_grad(), torch._inductor.config.patch({"freezing": True}):
-                program = torch.export.export(self.function, self.function.examples(self.batch))
+                examples = self.function.examples(self.batch)
+                differs = self.continues and differentiates(self.policy)
+                function = straight_line(self.function, examples) if differs else self.function
+                program = torch.export.export(function, examples)
                 torch._inductor.aoti_compile_and_package(program, package_path=str(partial))
             partial.replace(package)
         except Exception as error:
