@@ -60,7 +60,7 @@ class DenoisingEngine:
     def freeze(self, network: Denoiser) -> None:
         """Compute once what the flow times alone decide; right until a weight changes."""
         with torch.no_grad():
-            self._frozen = self._modulation(network)
+            self._frozen = self._modulation(network, next(network.parameters()).device)
 
     def thaw(self) -> None:
         """Compute it for every sample again."""
@@ -87,7 +87,7 @@ class DenoisingEngine:
             ConfigError: the network or the sampler cannot continue a plan by this method.
         """
         condition = network.condition(tokens_BSD)
-        modulation = self._modulation(network) if self._frozen is None else self._frozen
+        modulation = self._modulation(network, tokens_BSD.device) if self._frozen is None else self._frozen
         if blocks is None and self.cache is not None:
             blocks = CachedRun(self.cache)
         by_prefix = plan is not None and self.method == "prefix"
@@ -112,9 +112,8 @@ class DenoisingEngine:
         chunk_BTA = self.sampler.run(step, noise)
         return overwritten(chunk_BTA, plan) if by_prefix and plan is not None else chunk_BTA
 
-    def _modulation(self, network: Denoiser) -> Tensor:
+    def _modulation(self, network: Denoiser, device: torch.device) -> Tensor:
         """Of the sampler's times, then of clean data."""
-        device = next(network.parameters()).device
         spans = self.sampler.spans
         return network.modulation(
             _column([*self.sampler.times, 1.0], device), None if spans is None else _column([*spans, spans[-1]], device)

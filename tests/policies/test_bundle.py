@@ -53,7 +53,8 @@ def test_round_trip(policy, bundle, contract):
     loaded = load_bundle(bundle)
     assert loaded.contract == contract
     assert loaded.config == CONFIG
-    assert loaded.engine == {"solver": "euler", "steps": 2, "noise_scale": 1.0}
+    chosen = {"solver": "euler", "steps": 2, "noise_scale": 1.0}
+    assert loaded.engine == {**chosen, "cache": None, "method": "guided", "guidance_limit": 5.0}
     assert loaded.card == "# Toy"
     assert not loaded.policy.training
     for name, tensor in policy.state_dict().items():
@@ -73,7 +74,8 @@ def test_engine_file_decides_how_samples_are_drawn(policy, tmp_path):
         {"solver": "heun", "steps": 5, "noise_scale": 0.5, "measured": {"latency_ms": 3.0}},
     )
     loaded = load_bundle(tmp_path / "b")
-    assert loaded.policy.engine_settings() == {"solver": "heun", "steps": 5, "noise_scale": 0.5}
+    chosen = {"solver": "heun", "steps": 5, "noise_scale": 0.5}
+    assert loaded.policy.engine_settings() == {**chosen, "cache": None, "method": "guided", "guidance_limit": 5.0}
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])

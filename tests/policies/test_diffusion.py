@@ -37,7 +37,7 @@ class Oracle(nn.Module):
         super().__init__()
         self.policy, self.clean = policy, clean
 
-    def forward(self, noisy, time, tokens):
+    def forward(self, noisy, time, tokens, given_BT=None):
         alpha, sigma = (
             torch.from_numpy(value).float()[:, :, None]
             for value in self.policy.schedule.at((self.policy.schedule.num_levels * (1 - time)).numpy())
@@ -104,7 +104,8 @@ def test_clipped_chunks_stay_within_the_data(contract, batch_of, statistics_of):
 def test_every_solver_serves_the_same_weights_whoever_is_in_the_batch(contract, batch_of, statistics_of, name):
     policy = make(contract, statistics_of(contract))
     policy.configure_engine({"solver": name, "steps": 6})
-    assert policy.engine_settings() == {"solver": name, "steps": 6, "spacing": None, "eta": 0.0, "noise_scale": 1.0}
+    chosen = {"solver": name, "steps": 6, "spacing": None, "eta": 0.0, "noise_scale": 1.0}
+    assert policy.engine_settings() == {**chosen, "cache": None, "method": "guided", "guidance_limit": 5.0}
     batch = batch_of(contract, 3)
     window = {feature.name: batch[feature.name] for feature in contract.observations}
     noise = policy.noise(3, torch.Generator().manual_seed(0))
@@ -173,7 +174,7 @@ def test_padding_counts_unless_it_is_masked(contract, batch_of, statistics_of):
     for mask in (True, False):
         policy = make(contract, statistics_of(contract), mask_padding=mask)
         policy.network = Knows(torch.zeros(8, 3))
-        policy.network.forward = lambda noisy, time, tokens: torch.zeros_like(noisy)
+        policy.network.forward = lambda noisy, time, tokens, **options: torch.zeros_like(noisy)
         losses = [policy.loss(each, torch.Generator().manual_seed(0)) for each in (batch, changed)]
         assert torch.equal(*losses) == mask
     expected = policy.encode_actions(batch)[:, :5].square().mean(dim=(1, 2))
