@@ -26,13 +26,13 @@ def run(config: Config) -> dict[str, Any]:
     work.start()
     out = work.path / "portable" if config.out is None else Path(str(config.out))
     console.print("Tracing every denoising step; this takes some seconds.")
-    export(bundle, out, config.batch, bool(config.continues))
+    export(bundle, out, config.batch)
     size = (out / "chunk.onnx").stat().st_size
     result = {
         "portable": str(out),
         "bundle": bundle.digest,
         "batch": config.batch,
-        "continues": bool(config.continues),
+        "continues": bundle.policy.continues,
         "bytes": size,
         "seconds": work.seconds,
     }

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from praxon.contract import PolicyContract
+from praxon.policies.denoising.restart import staircase
 from praxon.policies.denoising.samplers import FlowSampler
 from praxon.policies.straight_paths import StraightPathPolicy, point_on_path
 
@@ -28,6 +29,8 @@ class FlowMatchingPolicy(StraightPathPolicy):
         solver: of the flow ODE at inference.
         steps: of the solver.
         prefix_delays: see ``PrefixTraining``; ``None`` trains without given actions.
+        streaming: share of the samples whose actions have flow times that fall from stage to stage, as streaming asks for
+            (Høeg et al., arXiv 2406.04806; 0.8 there); the others share one time.
         options: of ``StraightPathPolicy``.
     """
 
@@ -40,11 +43,13 @@ class FlowMatchingPolicy(StraightPathPolicy):
         solver: str = "euler",
         steps: int = 10,
         prefix_delays: Sequence[float] | None = None,
+        streaming: float = 0.0,
         **options: Any,
     ) -> None:
         engine = {"solver": solver, "steps": steps}
         super().__init__(contract, encoder=encoder, network=network, engine=engine, **options)
         self.prefix = self.make_prefix(prefix_delays)
+        self.streaming = self.make_streaming(streaming)
 
     def make_sampler(self, **settings: Any) -> FlowSampler:
         """An ODE solver."""
@@ -60,12 +65,22 @@ class FlowMatchingPolicy(StraightPathPolicy):
     ) -> Tensor:
         """Squared error of the velocity."""
         time_B = self.times.draw(len(action_BTA), generator)
-        noisy_BTA = point_on_path(noise_BTA, action_BTA, time_B)
+        time_BT = time_B[:, None]
+        if self.streaming:
+            time_BT = self._streaming_times(time_B, action_BTA.shape[1], generator)
+        noisy_BTA = point_on_path(noise_BTA, action_BTA, time_BT)
         if self.prefix is None:
-            velocity_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, features=features)
+            velocity_BTA = self.network(noisy_BTA, time_BT, tokens_BSD, features=features)
             return (velocity_BTA.float() - (action_BTA - noise_BTA)).square()
         given_BT = self.prefix.draw(action_BTA, generator)
         noisy_BTA = torch.where(given_BT[..., None], action_BTA, noisy_BTA)
-        velocity_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, features=features, given_BT=given_BT)
+        velocity_BTA = self.network(noisy_BTA, time_BT, tokens_BSD, features=features, given_BT=given_BT)
         error_BTA = (velocity_BTA.float() - (action_BTA - noise_BTA)).square()
         return error_BTA * self.prefix.count(given_BT)[..., None]
+
+    def _streaming_times(self, time_B: Tensor, horizon: int, generator: torch.Generator) -> Tensor:
+        """One time for each action (B, T): rising towards the first, in the share of samples that ``streaming`` is."""
+        among_B = torch.rand(len(time_B), generator=generator, device=generator.device) < self.streaming
+        within_B = torch.rand(len(time_B), generator=generator, device=generator.device)
+        stairs_BT = staircase(within_B, horizon, self.contract.chunk.num_execute)
+        return torch.where(among_B[:, None], stairs_BT, time_B[:, None])

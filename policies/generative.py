@@ -74,7 +74,7 @@ class GenerativePolicy(Policy):
             )
         self.lead = lead
         self.mask_padding, self.noise_scale = mask_padding, _noise_scale(noise_scale)
-        self.engine = DenoisingEngine(self.make_sampler(**engine))
+        self.engine = self._make_engine(engine, {})
         self.encoder = self.make_encoder(encoder)
         self.network = self.make_network(network, **({"spans": True} if spans else {}))
 
@@ -101,6 +101,21 @@ class GenerativePolicy(Policy):
         self.network.require_own_times()
         self.engine.method = "prefix"
         return PrefixTraining(delays, self.contract.chunk.horizon)
+
+    def make_streaming(self, share: float) -> float:
+        """Training with a flow time for each action, in this share of the samples; what was trained so draws chunks so."""
+        if not 0.0 <= share <= 1.0:
+            raise ConfigError(f"The share of samples for streaming lies within 0 and 1; got {share}.")
+        if not share:
+            return 0.0
+        if self.engine.method is not None:
+            raise ConfigError("A policy is trained for streaming or with prefix_delays, not for both.")
+        self.network.require_own_times()
+        self.configure_engine({"method": "streaming"})
+        return float(share)
+
+    def _make_engine(self, sampler: Mapping[str, Any], options: Mapping[str, Any]) -> DenoisingEngine:
+        return DenoisingEngine(self.make_sampler(**sampler), num_execute=self.contract.chunk.num_execute, **options)
 
     @classmethod
     def settled(
@@ -154,19 +169,13 @@ class GenerativePolicy(Policy):
 
     @property
     def continues(self) -> bool:
-        """Whether the sampler can be guided, or the network be given actions, whichever the engine's method is."""
-        if self.engine.method == "prefix":
-            return self.network.own_times
-        try:
-            self.engine.sampler.path(0)
-        except ConfigError:
-            return False
-        return True
+        """Whether the engine's settings name a method for it."""
+        return self.engine.method is not None
 
     def freeze(self) -> None:
         """See ``Policy.freeze``: what the flow times alone decide."""
         super().freeze()
-        self.engine.freeze(self.network)
+        self.engine.freeze(self.network, self.lead + self.contract.chunk.horizon)
 
     def train(self, mode: bool = True) -> Self:
         """See ``nn.Module.train``; weights may change from now on."""
@@ -203,6 +212,7 @@ class GenerativePolicy(Policy):
             "cache": None if engine.cache is None else engine.cache.to_dict(),
             "method": engine.method,
             "guidance_limit": engine.guidance_limit,
+            "start": engine.start,
         }
 
     def configure_engine(self, settings: Mapping[str, Any]) -> None:
@@ -220,12 +230,17 @@ class GenerativePolicy(Policy):
         chosen = {**known, **settings}
         noise_scale = _noise_scale(chosen.pop("noise_scale"))
         cache = None if chosen["cache"] is None else CacheSchedule.from_dict(chosen["cache"])
-        continuing = {name: chosen.pop(name) for name in ("method", "guidance_limit")}
+        options = {name: chosen.pop(name) for name in ("method", "guidance_limit", "start")}
         del chosen["cache"]
         try:
-            engine = DenoisingEngine(self.make_sampler(**chosen), cache, **continuing)
+            engine = self._make_engine(chosen, {**options, "cache": cache})
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"The engine settings {chosen | continuing} cannot be used: {error}.") from error
+            raise ConfigError(f"The engine settings {chosen | options} cannot be used: {error}.") from error
+        if engine.method == "streaming" and self.lead:
+            raise ConfigError(
+                f"Streaming begins at the newest observation; this policy's chunks begin {self.lead} rows before it."
+            )
+        engine.require(self.network, self.lead + self.contract.chunk.horizon)
         if cache is not None:
             cache.require(self.network.block_names, engine.sampler.settings())
         self.engine, self.noise_scale = engine, noise_scale

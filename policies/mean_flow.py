@@ -115,7 +115,7 @@ class MeanFlowPolicy(StraightPathPolicy):
         start_M, span_M = self._moves(start_B[moving_M], end_B[moving_M], generator)
         start_B = start_B.index_copy(0, moving_M, start_M)
         span_B = torch.zeros_like(start_B).index_copy(0, moving_M, span_M)
-        noisy_BTA = point_on_path(noise_BTA, action_BTA, start_B)
+        noisy_BTA = point_on_path(noise_BTA, action_BTA, start_B[:, None])
         # Before the target: what autocast casts without gradients, some versions of torch keep for whoever comes next.
         predicted_BTA = self.network(noisy_BTA, start_B[:, None], tokens_BSD, span_B[:, None], features)
         velocity_BTA = action_BTA - noise_BTA

@@ -159,5 +159,5 @@ class GraphRuntime(Runtime):
                 weights = np.ascontiguousarray(plan.weights_T[None], np.float32)
             arrays += [actions, weights]
         elif plan is not None:
-            raise ConfigError("This graph continues no plan; 'praxon export continues=true' makes one that does.")
+            raise ConfigError("This graph continues no plan; praxon export engine={method:guided} makes one that does.")
         return arrays

@@ -93,7 +93,7 @@ class ShortcutPolicy(StraightPathPolicy):
         chosen_time_R, chosen_span_R = self._grid_steps(len(chosen_R), generator)
         time_B = self.times.draw(B, generator).index_copy(0, chosen_R, chosen_time_R)
         span_B = torch.full_like(time_B, 1.0 / self.finest).index_copy(0, chosen_R, chosen_span_R)
-        noisy_BTA = point_on_path(noise_BTA, action_BTA, time_B)
+        noisy_BTA = point_on_path(noise_BTA, action_BTA, time_B[:, None])
         # Before the target: what autocast casts without gradients, some versions of torch keep for whoever comes next.
         predicted_BTA = self.network(noisy_BTA, time_B[:, None], tokens_BSD, span_B[:, None], features)
         with torch.no_grad():

@@ -99,10 +99,10 @@ class StraightPathPolicy(GenerativePolicy):
         return error_BTA + self.dispersive * dispersion_B[:, None, None]
 
 
-def point_on_path(noise_BTA: Tensor, action_BTA: Tensor, time_B: Tensor) -> Tensor:
-    """x_t of each sample at its own flow time, (B, T, A)."""
-    time_B11 = time_B[:, None, None]
-    return (1.0 - time_B11) * noise_BTA + time_B11 * action_BTA
+def point_on_path(noise_BTA: Tensor, action_BTA: Tensor, time_BT: Tensor) -> Tensor:
+    """x_t (B, T, A) at a flow time of each sample (B, 1), or of each action (B, T)."""
+    time_BT1 = time_BT[..., None]
+    return (1.0 - time_BT1) * noise_BTA + time_BT1 * action_BTA
 
 
 def mean_velocity_of(network: Denoiser, tokens_BSD: Tensor) -> MeanVelocity:

@@ -22,13 +22,12 @@ class ChunkFunction(nn.Module):
 
     Args:
         policy: frozen, in evaluation mode.
-        continues: whether it takes a plan.
         precision: of the products inside.
     """
 
-    def __init__(self, policy: Policy, continues: bool = False, precision: str = "float32") -> None:
+    def __init__(self, policy: Policy, precision: str = "float32") -> None:
         super().__init__()
-        self.policy, self.continues, self.precision = policy, continues, precision
+        self.policy, self.continues, self.precision = policy, policy.continues, precision
         self.features = tuple(feature.name for feature in policy.contract.observations)
 
     def forward(self, noise: Tensor, *arrays: Tensor) -> Tensor:
@@ -67,27 +66,22 @@ class TorchRuntime(Runtime):
     """A policy in torch.
 
     Args:
-        policy: frozen here.
-        continues: whether chunks are continued; a policy that cannot is refused.
+        policy: frozen here; its engine's settings say whether chunks are continued.
         precision: of the products.
 
     Raises:
-        ConfigError: unknown precision, or a policy that continues nothing.
+        ConfigError: unknown precision.
     """
 
     name = "eager"
 
-    def __init__(self, policy: Policy, continues: bool = False, precision: str = "float32") -> None:
+    def __init__(self, policy: Policy, precision: str = "float32") -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"Precision '{precision}' does not exist. Precisions: {', '.join(PRECISIONS)}.")
-        if continues and not policy.continues:
-            raise ConfigError(
-                f"{type(policy).__name__} cannot continue a chunk as its engine is set; see 'praxon info'."
-            )
         policy.freeze()
         self.policy, self.contract = policy, policy.contract
-        self.noise_shape, self.continues = policy.noise_shape, continues
-        self.function = ChunkFunction(policy, continues, precision)
+        self.noise_shape, self.continues = policy.noise_shape, policy.continues
+        self.function = ChunkFunction(policy, precision)
 
     def chunks(
         self, window: Mapping[str, np.ndarray], noise: np.ndarray, plan: PlannedRows | None = None
@@ -100,7 +94,7 @@ class TorchRuntime(Runtime):
                 plan = PlannedRows(np.zeros((rows, size)), np.zeros(rows))
             arrays += [plan.actions_TA[None].astype(np.float32), plan.weights_T[None].astype(np.float32)]
         elif plan is not None:
-            raise ConfigError("This runtime continues no plan.")
+            raise ConfigError("This runtime continues no plan; engine={method:guided} makes one that does.")
         return self.call([torch.from_numpy(np.ascontiguousarray(array)) for array in arrays])
 
     @torch.no_grad()

@@ -21,8 +21,6 @@ from torch import Tensor
 
 from praxon.policies.denoising.samplers import Evaluate, Sampler
 
-METHODS = ("guided", "identity", "prefix")
-
 
 class Plan(NamedTuple):
     """What is planned already for the instants of the chunk to be drawn.

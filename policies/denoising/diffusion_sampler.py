@@ -7,7 +7,7 @@ from torch import Tensor
 from praxon.errors import ConfigError, nearest
 from praxon.policies.denoising.diffusion_solvers import diffusion_solver_by_name, scheduler_of, unroll_solver
 from praxon.policies.denoising.noise_schedule import NoiseSchedule
-from praxon.policies.denoising.samplers import Evaluate, Sampler
+from praxon.policies.denoising.samplers import Evaluate, Level, Sampler
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
@@ -96,9 +96,17 @@ class DiffusionSampler(Sampler):
         """alpha and sigma of the level."""
         return self._alpha_sigma[index]
 
-    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
-        """See ``Sampler.clean``."""
-        alpha, sigma = self._alpha_sigma[index]
+    def level_at(self, time: float) -> Level:
+        """The level of the schedule at that share of it, at most the noisiest; clean data at 1."""
+        if time >= 1.0:
+            return Level(1.0, 1.0, 0.0)
+        count = self._schedule.num_levels
+        level = min(count - 1.0, (1.0 - time) * count)
+        alpha, sigma = self._schedule.at(level)
+        return Level(1.0 - level / count, float(alpha), float(sigma))
+
+    def clean_at(self, x: Tensor, prediction: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
+        """See ``Sampler.clean_at``."""
         if self.predicts == "epsilon":
             return (x - sigma * prediction) / alpha
         if self.predicts == "v_prediction":

@@ -10,17 +10,38 @@ Everything that decides what is computed (times, solver, schedule, method) is Py
 Shapes: B batch, T action tokens, A action size, S observation tokens, D width of a token.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from praxon.errors import ConfigError
+from praxon.errors import ConfigError, nearest
 from praxon.policies.denoising.block_cache import CachedRun, CacheSchedule
-from praxon.policies.denoising.continuation import METHODS, Plan, fixed_rows, guided, overwritten
-from praxon.policies.denoising.samplers import Evaluate, Sampler
+from praxon.policies.denoising.continuation import Plan, fixed_rows, guided, overwritten
+from praxon.policies.denoising.restart import Way, cold_way, planned, restarted, streaming_way, warm_way
+from praxon.policies.denoising.samplers import Sampler
 from praxon.policies.networks.blocks import Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
+
+RESTARTS = ("warm_start", "streaming")
+METHODS = ("guided", "identity", "prefix", *RESTARTS)
+
+Denoised = Callable[[Tensor, Tensor], Tensor]
+"""(x, modulation) -> the network's prediction."""
+
+
+class Modulations(NamedTuple):
+    """What flow times do to the network, a row for each evaluation.
+
+    Args:
+        plain: at the sampler's times, and at last that of clean data.
+        warm, cold: of a restart with a plan and without one.
+    """
+
+    plain: Tensor
+    warm: Tensor
+    cold: Tensor
 
 
 class Blocks(Protocol):
@@ -36,31 +57,55 @@ class DenoisingEngine:
     Args:
         sampler: which times, and what is done with the network's predictions.
         cache: which blocks are run at which evaluation; all of them where ``None``.
-        method: how a plan is continued, one of ``continuation.METHODS``.
+        method: how a plan is continued, one of ``METHODS``; plans are not continued where ``None``.
         guidance_limit: largest strength of the pull towards a plan.
+        start: flow time at which a warm start begins.
+        num_execute: actions executed before the next chunk takes over, which streaming goes by.
 
     Raises:
-        ConfigError: unknown method, or a limit that is not positive.
+        ConfigError: unknown method, or a limit or start that cannot be.
     """
 
     def __init__(
         self,
         sampler: Sampler,
         cache: CacheSchedule | None = None,
-        method: str = "guided",
+        method: str | None = None,
         guidance_limit: float = 5.0,
+        start: float = 0.5,
+        num_execute: int = 1,
     ) -> None:
-        if method not in METHODS:
-            raise ConfigError(f"Plans are continued by {', '.join(METHODS)}; got '{method}'.")
+        if method is not None and method not in METHODS:
+            raise ConfigError(f"Plans are continued by {', '.join(METHODS)}; got '{method}'.{nearest(method, METHODS)}")
         if not guidance_limit > 0:
             raise ConfigError(f"The pull towards a plan needs a limit above 0; got {guidance_limit}.")
-        self.sampler, self.cache, self.method, self.guidance_limit = sampler, cache, method, float(guidance_limit)
-        self._frozen: Tensor | None = None
+        if not 0.0 < start < 1.0:
+            raise ConfigError(f"A warm start lies between flow time 0 (noise) and 1 (data); got {start}.")
+        if method in RESTARTS and cache is not None:
+            raise ConfigError(
+                f"A cache schedule is for every step from noise on; {method} takes others. cache=null or method=null."
+            )
+        self.sampler, self.cache, self.method = sampler, cache, method
+        self.guidance_limit, self.start = float(guidance_limit), float(start)
+        self._num_execute = num_execute
+        self._frozen: Modulations | None = None
 
-    def freeze(self, network: Denoiser) -> None:
+    def require(self, network: Denoiser, horizon: int) -> None:
+        """Refuse a network or a sampler with which plans cannot be continued by the method.
+
+        Raises:
+            ConfigError: which, and what can.
+        """
+        if self.method in ("prefix", "streaming"):
+            network.require_own_times()
+        if self.method in ("guided", "identity"):
+            self.sampler.path(0)
+        self._way(horizon)
+
+    def freeze(self, network: Denoiser, horizon: int) -> None:
         """Compute once what the flow times alone decide; right until a weight changes."""
         with torch.no_grad():
-            self._frozen = self._modulation(network, next(network.parameters()).device)
+            self._frozen = self._modulations(network, horizon, next(network.parameters()).device)
 
     def thaw(self) -> None:
         """Compute it for every sample again."""
@@ -84,40 +129,80 @@ class DenoisingEngine:
             blocks: who runs the blocks; by default the cache schedule, or everything.
 
         Raises:
-            ConfigError: the network or the sampler cannot continue a plan by this method.
+            ConfigError: a plan, without a method; or the network or the sampler cannot continue one by this method.
         """
+        if plan is not None and self.method is None:
+            raise ConfigError(f"A plan is continued by a method, and none is set: {', '.join(METHODS)}.")
+        horizon, device = noise.shape[-2], tokens_BSD.device
+        modulations = self._modulations(network, horizon, device) if self._frozen is None else self._frozen
         condition = network.condition(tokens_BSD)
-        modulation = self._modulation(network, tokens_BSD.device) if self._frozen is None else self._frozen
         if blocks is None and self.cache is not None:
             blocks = CachedRun(self.cache)
-        by_prefix = plan is not None and self.method == "prefix"
-        if by_prefix:
-            network.require_own_times()
         evaluations = 0
 
-        def evaluate(x_BTA: Tensor, index: int) -> Tensor:
+        def denoised(x_BTA: Tensor, modulation: Tensor) -> Tensor:
             nonlocal evaluations
-            at_time = modulation[index : index + 1]
-            if by_prefix:
-                assert plan is not None
-                at_time = network.mixed_modulation(fixed_rows(plan), modulation[-1:], at_time)
-                x_BTA = overwritten(x_BTA, plan)
             run = run_all if blocks is None else blocks.at(evaluations)
             evaluations += 1
-            return network.denoise(x_BTA, at_time, condition, run=run)
+            return network.denoise(x_BTA, modulation, condition, run=run)
 
-        step: Evaluate = evaluate
-        if plan is not None and not by_prefix:
-            step = guided(evaluate, self.sampler, plan, self.guidance_limit, self.method == "guided")
-        chunk_BTA = self.sampler.run(step, noise)
-        return overwritten(chunk_BTA, plan) if by_prefix and plan is not None else chunk_BTA
+        def plainly(x_BTA: Tensor, index: int) -> Tensor:
+            return denoised(x_BTA, modulations.plain[index : index + 1])
 
-    def _modulation(self, network: Denoiser, device: torch.device) -> Tensor:
-        """Of the sampler's times, then of clean data."""
+        if plan is None:
+            return self.sampler.run(plainly, noise)
+        if self.method == "prefix":
+            return self._with_prefix(network, denoised, modulations.plain, noise, plan)
+        if self.method in RESTARTS:
+            return self._restarted(denoised, modulations, noise, plan)
+        step = guided(plainly, self.sampler, plan, self.guidance_limit, self.method == "guided")
+        return self.sampler.run(step, noise)
+
+    def _with_prefix(self, network: Denoiser, denoised: Denoised, plain: Tensor, noise: Tensor, plan: Plan) -> Tensor:
+        network.require_own_times()
+        fixed_BT = fixed_rows(plan)
+
+        def evaluate(x_BTA: Tensor, index: int) -> Tensor:
+            modulation = network.mixed_modulation(fixed_BT, plain[-1:], plain[index : index + 1])
+            return denoised(overwritten(x_BTA, plan), modulation)
+
+        return overwritten(self.sampler.run(evaluate, noise), plan)
+
+    def _restarted(self, denoised: Denoised, modulations: "Modulations", noise: Tensor, plan: Plan) -> Tensor:
+        noise_BTA = noise if noise.ndim == 3 else noise[:, 0]
+        way = self._way(noise_BTA.shape[1])
+        assert way is not None
+        has_B1 = planned(plan)
+
+        def evaluate(x_BTA: Tensor, index: int) -> Tensor:
+            warm, cold = modulations.warm[index : index + 1], modulations.cold[index : index + 1]
+            return denoised(x_BTA, torch.where(has_B1.view(-1, *[1] * (warm.ndim - 1)), warm, cold))
+
+        return restarted(evaluate, self.sampler, plan, noise_BTA, way)
+
+    def _way(self, horizon: int) -> Way | None:
+        steps = int(self.sampler.settings().get("steps", len(self.sampler.times)))
+        if self.method == "warm_start":
+            return warm_way(steps, self.start, horizon)
+        if self.method == "streaming":
+            return streaming_way(steps, horizon, self._num_execute)
+        return None
+
+    def _modulations(self, network: Denoiser, horizon: int, device: torch.device) -> "Modulations":
+        """Of the sampler's times and then of clean data, and of those of a restart."""
         spans = self.sampler.spans
-        return network.modulation(
+        plain = network.modulation(
             _column([*self.sampler.times, 1.0], device), None if spans is None else _column([*spans, spans[-1]], device)
         )
+        way = self._way(horizon)
+        if way is None:
+            return Modulations(plain, plain, plain)
+        rows = []
+        for each in (way, cold_way(way.steps, horizon)):
+            shared = all(len(set(times)) == 1 for times in each.times)
+            told = [[self.sampler.level_at(t).time for t in (times[:1] if shared else times)] for times in each.times]
+            rows.append(network.modulation(torch.tensor(told[:-1], dtype=torch.float32, device=device)))
+        return Modulations(plain, *rows)
 
 
 def _column(values: list[float], device: torch.device) -> Tensor:

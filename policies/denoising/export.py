@@ -16,38 +16,37 @@ from praxon.policies.portable import Inputs, Portable, load_portable, save_porta
 from praxon.policies.torch_runtime import ChunkFunction
 
 
-def exported(bundle: Bundle, folder: Path, batch: int = 1, continues: bool = False) -> Portable:
+def exported(bundle: Bundle, folder: Path, batch: int = 1) -> Portable:
     """The portable policy in ``folder``, exported there first unless it is there already.
 
     Raises:
         ConfigError: the policy cannot be written as a fixed graph.
     """
     if not (folder / MANIFEST).is_file():
-        export(bundle, folder, batch, continues)
+        export(bundle, folder, batch)
     return load_portable(folder)
 
 
-def export(bundle: Bundle, folder: Path, batch: int = 1, continues: bool = False) -> str:
+def export(bundle: Bundle, folder: Path, batch: int = 1) -> str:
     """Write a bundle as a portable policy; returns its identity.
 
     Args:
         bundle: to be exported.
         folder: to write.
         batch: chunks that are drawn at once.
-        continues: whether the graph takes a plan.
 
     Raises:
         ConfigError: the packages for exporting are not installed, or the policy cannot be written as a fixed graph.
         BundleError: the folder holds something else.
     """
     policy = bundle.policy
-    if continues and not policy.continues:
-        raise ConfigError(f"{type(policy).__name__} cannot continue a chunk as its engine is set.")
     policy.freeze()
-    function = ChunkFunction(policy, continues).eval()
-    inputs = Inputs(batch, policy.noise_shape, function.features, continues, policy.engine_settings(), bundle.digest)
+    function = ChunkFunction(policy).eval()
+    inputs = Inputs(
+        batch, policy.noise_shape, function.features, policy.continues, policy.engine_settings(), bundle.digest
+    )
     examples = function.examples(batch)
-    written = straight_line(function, examples) if continues and differentiates(policy) else function
+    written = straight_line(function, examples) if differentiates(policy) else function
     graph = _graph(written, examples, inputs.names, type(policy).__name__)
     return save_portable(folder, bundle.contract, inputs, graph)
 

@@ -7,7 +7,7 @@ network's answer.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,6 +15,20 @@ from praxon.errors import ConfigError
 from praxon.policies.denoising.solvers import integrate, solver_by_name
 
 Evaluate = Callable[[Tensor, int], Tensor]
+
+
+class Level(NamedTuple):
+    """A place on the path from noise to data.
+
+    Args:
+        time: flow time that the network is told.
+        alpha, sigma: of the network's input alpha a + sigma e there.
+    """
+
+    time: float
+    alpha: float
+    sigma: float
+
 
 _DIGITS = 9  # a time reached from either side may differ in its last bits
 
@@ -55,7 +69,21 @@ class Sampler(ABC):
 
     def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
         """The clean chunk that the network expects, from its input and its prediction."""
+        return self.clean_at(x, prediction, *self.path(index))
+
+    def clean_at(self, x: Tensor, prediction: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
+        """``clean`` anywhere on the path: at numbers, or at one for each action."""
         raise NotImplementedError
+
+    def level_at(self, time: float) -> Level:
+        """The level at any flow time.
+
+        Raises:
+            ConfigError: this sampler follows no such path, so that nothing can begin in the middle of it.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} follows no path between noise and data, so that nothing can begin in the middle of it."
+        )
 
     def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
         """The prediction that means this clean chunk: the inverse of ``clean``."""
@@ -90,9 +118,13 @@ class FlowSampler(Sampler):
         """t and 1 - t."""
         return self.times[index], 1.0 - self.times[index]
 
-    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
+    def clean_at(self, x: Tensor, prediction: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """Where the tangent ends at t = 1."""
-        return x + (1.0 - self.times[index]) * prediction
+        return x + sigma * prediction
+
+    def level_at(self, time: float) -> Level:
+        """t and 1 - t."""
+        return Level(time, time, 1.0 - time)
 
     def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
         """The velocity that leads there; at t = 1 there is no way left, and any velocity does."""

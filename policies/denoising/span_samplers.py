@@ -36,9 +36,9 @@ class SpanSampler(Sampler):
         """t and 1 - t."""
         return self.times[index], 1.0 - self.times[index]
 
-    def clean(self, x: Tensor, prediction: Tensor, index: int) -> Tensor:
+    def clean_at(self, x: Tensor, prediction: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """Where the mean velocity leads by t = 1; exact in the last step, whose mean it is."""
-        return x + (1.0 - self.times[index]) * prediction
+        return x + sigma * prediction
 
     def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:
         """The mean velocity that leads there."""

@@ -16,6 +16,7 @@ from praxon.policies.bundle import load_bundle, save_bundle
 from praxon.policies.denoising.backends import registry
 from praxon.policies.denoising.backends.machine import has_compiler
 from praxon.policies.denoising.backends.registry import Serving, make_runtime, missing, open_runtime
+from praxon.policies.denoising.engine import METHODS
 from praxon.policies.denoising.export import export
 from praxon.policies.denoising.reference import reference_chunk
 from praxon.policies.runtime import PlannedRows
@@ -125,17 +126,18 @@ def test_reduced_precision_stays_within_a_stated_bound(contract, statistics_of, 
 
 
 @needs_onnx
-@pytest.mark.parametrize("method", ["guided", "identity", "prefix"])
+@pytest.mark.parametrize("method", METHODS)
 def test_exported_graphs_continue_plans(method, contract, statistics_of, tmp_path):
     bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=3)
     bundle.policy.configure_engine({"method": method})
     window, noise = inputs_of(bundle)
     plan = PlannedRows(np.full((8, 3), 0.4), np.array([1, 1, 0.5, 0.2, 0, 0, 0, 0]))
-    torch_runtime = TorchRuntime(load_bundle(tmp_path / "bundle").policy, continues=True)
-    torch_runtime.policy.configure_engine({"method": method})
+    reference = load_bundle(tmp_path / "bundle").policy
+    reference.configure_engine({"method": method})
+    torch_runtime = TorchRuntime(reference)
     wanted, free = (torch_runtime.chunks(window, noise, each) for each in (plan, None))
     assert np.abs(wanted - free).max() > 1e-3
-    runtime = make_runtime(bundle, Serving("onnx", continues=True))
+    runtime = make_runtime(bundle, Serving("onnx"))
     for given, right in ((plan, wanted), (None, free)):
         np.testing.assert_allclose(runtime.chunks(window, noise, given), right, atol=1e-4, rtol=0)
 
@@ -150,7 +152,7 @@ def test_a_portable_policy_is_read_whole_or_refused(contract, statistics_of, tmp
     np.testing.assert_allclose(runtime.chunks(window, noise), expected(bundle, window, noise), atol=1e-4, rtol=0)
     with pytest.raises(ConfigError, match="draws 1 chunks at once; 2 were asked for"):
         runtime.chunks(window, np.repeat(noise, 2, axis=0))
-    with pytest.raises(ConfigError, match="continues no plan; 'praxon export continues=true'"):
+    with pytest.raises(ConfigError, match=r"continues no plan; praxon export engine=\{method:guided\}"):
         runtime.chunks(window, noise, PlannedRows(np.zeros((8, 3)), np.zeros(8)))
     with pytest.raises(ConfigError, match="portable policy, whose steps are fixed"):
         open_runtime(tmp_path / "portable", engine={"steps": 4})

@@ -54,7 +54,7 @@ def test_round_trip(policy, bundle, contract):
     assert loaded.contract == contract
     assert loaded.config == CONFIG
     chosen = {"solver": "euler", "steps": 2, "noise_scale": 1.0}
-    assert loaded.engine == {**chosen, "cache": None, "method": "guided", "guidance_limit": 5.0}
+    assert loaded.engine == {**chosen, "cache": None, "method": None, "guidance_limit": 5.0, "start": 0.5}
     assert loaded.card == "# Toy"
     assert not loaded.policy.training
     for name, tensor in policy.state_dict().items():
@@ -75,7 +75,13 @@ def test_engine_file_decides_how_samples_are_drawn(policy, tmp_path):
     )
     loaded = load_bundle(tmp_path / "b")
     chosen = {"solver": "heun", "steps": 5, "noise_scale": 0.5}
-    assert loaded.policy.engine_settings() == {**chosen, "cache": None, "method": "guided", "guidance_limit": 5.0}
+    assert loaded.policy.engine_settings() == {
+        **chosen,
+        "cache": None,
+        "method": None,
+        "guidance_limit": 5.0,
+        "start": 0.5,
+    }
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])

@@ -185,15 +185,21 @@ def test_training_with_given_actions_counts_the_others_alone(contract, statistic
 def test_what_cannot_continue_says_so(contract, statistics_of, batch_of):
     unet = {"_target_": "praxon.policies.networks.unet1d.UNet1D", "size": "tiny"}
     policy = make(contract, statistics_of, network=unet).eval()
-    assert policy.continues
-    policy.configure_engine({"method": "prefix"})
     assert not policy.continues
     window = {f.name: batch_of(contract, 1)[f.name] for f in contract.observations}
+    plan = Plan(torch.zeros(1, 8, 3), torch.ones(1, 8))
+    with pytest.raises(ConfigError, match="continued by a method, and none is set: guided, identity, prefix"):
+        policy.sample(window, policy.noise(1, torch.Generator()), plan)
+    policy.configure_engine({"method": "guided"})
+    assert policy.continues
     with pytest.raises(ConfigError, match="one flow time for a whole chunk"):
-        policy.sample(window, policy.noise(1, torch.Generator()), Plan(torch.zeros(1, 8, 3), torch.ones(1, 8)))
+        policy.configure_engine({"method": "prefix"})
+    assert policy.engine_settings()["method"] == "guided"
     with pytest.raises(ConfigError, match="one flow time for a whole chunk"):
         make(contract, statistics_of, network=unet, prefix_delays=[1, 1])
     with pytest.raises(ConfigError, match="leave nothing to draw of a chunk of 8"):
         make(contract, statistics_of, prefix_delays=[1.0] * 9)
-    with pytest.raises(ConfigError, match="continued by guided, identity, prefix; got 'guide'"):
+    with pytest.raises(
+        ConfigError, match="continued by guided, identity, prefix, .*; got 'guide'.*Did you mean 'guided'"
+    ):
         policy.configure_engine({"method": "guide"})

@@ -150,7 +150,7 @@ def test_dispersion_joins_the_loss_with_its_weight(contract, statistics_of, batc
 
 def test_paths_lead_from_noise_to_data():
     noise, action = torch.zeros(3, 2, 1), torch.ones(3, 2, 1)
-    points = point_on_path(noise, action, torch.tensor([0.0, 0.25, 1.0]))
+    points = point_on_path(noise, action, torch.tensor([[0.0], [0.25], [1.0]]))
     assert points[:, 0, 0].tolist() == [0.0, 0.25, 1.0]
 
 

@@ -12,7 +12,7 @@ from praxon.policies.prefix import PrefixTraining, delay_weights
 
 def test_delays_are_drawn_as_often_as_asked_and_the_others_averaged():
     prefix = PrefixTraining([1, 0, 3], 8)
-    given = prefix.draw(4000, 8, torch.Generator().manual_seed(0))
+    given = prefix.draw(torch.zeros(4000, 8, 1), torch.Generator().manual_seed(0))
     counts = given.sum(dim=1)
     assert set(counts.tolist()) == {0, 2}
     assert (counts == 2).float().mean().item() == pytest.approx(0.75, abs=0.03)

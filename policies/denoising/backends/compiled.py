@@ -34,7 +34,7 @@ class CompiledRuntime(TorchRuntime):
     name = "compile"
 
     def __init__(self, bundle: Bundle, serving: Serving) -> None:
-        super().__init__(bundle.policy.to(serving.device), serving.continues, serving.precision)
+        super().__init__(bundle.policy.to(serving.device), serving.precision)
         torch.set_num_threads(serving.threads)
         self.batch = serving.batch
         flags = hashlib.sha256(" ".join(sorted(cpu_flags())).encode()).hexdigest()[:8]
@@ -61,7 +61,7 @@ class CompiledRuntime(TorchRuntime):
         try:
             with torch.no_grad(), torch._inductor.config.patch({"freezing": True}):
                 examples = self.function.examples(self.batch)
-                differs = self.continues and differentiates(self.policy)
+                differs = differentiates(self.policy)
                 function = straight_line(self.function, examples) if differs else self.function
                 program = torch.export.export(function, examples)
                 torch._inductor.aoti_compile_and_package(program, package_path=str(partial))

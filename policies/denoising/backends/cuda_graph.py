@@ -29,7 +29,7 @@ class CudaGraphRuntime(TorchRuntime):
 
     def __init__(self, bundle: Bundle, serving: Serving) -> None:
         device = "cuda" if serving.device == "cpu" else serving.device
-        super().__init__(bundle.policy.to(device), serving.continues, serving.precision)
+        super().__init__(bundle.policy.to(device), serving.precision)
         self.batch = serving.batch
         self._inputs = self.function.examples(serving.batch)
         with torch.no_grad(), torch.backends.cuda.matmul.flags(allow_tf32=serving.precision == "tf32"):

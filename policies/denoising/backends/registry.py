@@ -32,7 +32,6 @@ class Serving:
         backend: a name of ``BACKENDS``.
         precision: of the products: float32, bfloat16, float16, tf32.
         batch: chunks drawn at once.
-        continues: whether chunks are continued (real-time chunking).
         threads: of one inference on a CPU.
         device: torch's name of where the eager, compiled and captured backends compute.
         over_budget: serve a bundle although it was measured to take longer than its budget.
@@ -44,7 +43,6 @@ class Serving:
     backend: str = "eager"
     precision: str = "float32"
     batch: int = 1
-    continues: bool = False
     threads: int = 1
     device: str = "cpu"
     over_budget: bool = False
@@ -189,7 +187,7 @@ def _eager(bundle: "Bundle", serving: Serving) -> Runtime:
     from praxon.policies.torch_runtime import TorchRuntime
 
     torch.set_num_threads(serving.threads)
-    return TorchRuntime(bundle.policy.to(serving.device), serving.continues, serving.precision)
+    return TorchRuntime(bundle.policy.to(serving.device), serving.precision)
 
 
 def _compiled(bundle: "Bundle", serving: Serving) -> Runtime:
@@ -210,9 +208,9 @@ def _exported(bundle: "Bundle", serving: Serving) -> Runtime:
     from praxon.policies.denoising.export import exported
 
     # The graph is the same whoever runs it.
-    same = Serving("onnx", "float32", serving.batch, serving.continues)
+    same = Serving("onnx", "float32", serving.batch)
     folder = cache_folder(bundle, same, {"torch": torch.__version__})
-    portable = exported(bundle, folder, serving.batch, serving.continues)
+    portable = exported(bundle, folder, serving.batch)
     return _portable_runtime(portable, serving, folder.parent)
 
 
