@@ -228,6 +228,7 @@ class GenerativePolicy(Policy):
             raise ConfigError(f"The engine settings {chosen | continuing} cannot be used: {error}.") from error
         if cache is not None:
             cache.require(self.network.block_names, engine.sampler.settings())
+        engine.steer = self.engine.steer
         self.engine, self.noise_scale = engine, noise_scale
 
 

@@ -19,6 +19,7 @@ from praxon.errors import ConfigError
 from praxon.policies.denoising.block_cache import CachedRun, CacheSchedule
 from praxon.policies.denoising.continuation import METHODS, Plan, fixed_rows, guided, overwritten
 from praxon.policies.denoising.samplers import Evaluate, Sampler
+from praxon.policies.denoising.steering import Steering
 from praxon.policies.networks.blocks import Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 
@@ -39,6 +40,10 @@ class DenoisingEngine:
         method: how a plan is continued, one of ``continuation.METHODS``.
         guidance_limit: largest strength of the pull towards a plan.
 
+    Attributes:
+        steer: what moves samples towards larger values (Q-guided flow); nothing where ``None``. Set from Python, kept in no
+            bundle. A plan is pulled towards first, so that the value is differentiated at the chunk that continues it.
+
     Raises:
         ConfigError: unknown method, or a limit that is not positive.
     """
@@ -55,6 +60,7 @@ class DenoisingEngine:
         if not guidance_limit > 0:
             raise ConfigError(f"The pull towards a plan needs a limit above 0; got {guidance_limit}.")
         self.sampler, self.cache, self.method, self.guidance_limit = sampler, cache, method, float(guidance_limit)
+        self.steer: Steering | None = None
         self._frozen: Tensor | None = None
 
     def freeze(self, network: Denoiser) -> None:
@@ -109,6 +115,8 @@ class DenoisingEngine:
         step: Evaluate = evaluate
         if plan is not None and not by_prefix:
             step = guided(evaluate, self.sampler, plan, self.guidance_limit, self.method == "guided")
+        if self.steer is not None:
+            step = self.steer(step, self.sampler)
         chunk_BTA = self.sampler.run(step, noise)
         return overwritten(chunk_BTA, plan) if by_prefix and plan is not None else chunk_BTA
 
