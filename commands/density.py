@@ -91,8 +91,9 @@ def run(config: Config) -> dict[str, Any]:
     work.finish(result)
     for name, found in judged.items():
         console.print(
-            f"{name.replace('_', ' ')} episodes: rarity {found['own']:.3f} of the chunk that was demonstrated, "
-            f"{found['another']:.3f} of that of another moment; the first is less in {100 * found['told_apart']:.0f} % of {found['samples']} samples."
+            f"{name.replace('_', ' ')} episodes: rarity {found['own']:.3g} of the chunk that was demonstrated and "
+            f"{found['another']:.3g} of that of another moment; the first is less in "
+            f"{100 * found['told_apart']:.0f} % of {found['samples']} samples."
         )
     console.print(
         f"Density in [bold]{out}[/bold]; serving={{candidates:16,selection:{{density:1}}}} chooses by it."

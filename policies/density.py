@@ -430,7 +430,10 @@ def load_density(path: Path, bundle: Bundle) -> PseudoCount:
 
 
 class Density(Selector):
-    """The most familiar candidate: minus |f|^2 / d, from about -1 for what was never seen to 0 for what was seen often.
+    """The most familiar candidate: with r = |f|^2 / d = 1/N, the score is -r / (1 + r) = -1 / (1 + N).
+
+    So it lies between -1 for what looks like nothing that was seen and 0 for what was seen often, however strange a candidate is:
+    next to other selectors one may weigh it.
 
     Args:
         pseudo_count: of the policy that draws the candidates.
@@ -443,5 +446,5 @@ class Density(Selector):
         """See ``Selector.scores``; what is not finite in a candidate stays its own affair."""
         policy = self.pseudo_count.features.policy
         batch = {**window, policy.contract.action.name: chunks_NTA.astype(np.float32)}
-        scores: np.ndarray = -self.pseudo_count.rarity(*tensors_of(policy, batch)).cpu().numpy()
-        return scores
+        rarity_N: np.ndarray = self.pseudo_count.rarity(*tensors_of(policy, batch)).cpu().numpy()
+        return -rarity_N / (1.0 + rarity_N)

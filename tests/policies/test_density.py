@@ -200,6 +200,10 @@ def test_it_is_written_read_and_chooses_in_serving(make, batch_of):
     noise = runtime.draw_noise(1, np.random.default_rng(0))
     candidates = make_runtime(bundle, Serving()).chunks(window, noise[0])
     scores = Density(density).scores(candidates, window, None)
+    tensors = {name: torch.from_numpy(value) for name, value in window.items()}
+    rarity = density.rarity(tensors, torch.from_numpy(candidates)).numpy()
+    np.testing.assert_allclose(scores, -1 / (1 + 1 / rarity), rtol=1e-5)
+    assert scores.argmax() == rarity.argmin()
     assert np.ptp(scores) > 1e-4
     np.testing.assert_allclose(runtime.chunks(window, noise)[0], candidates[scores.argmax()], atol=1e-5)
     candidates[2, 3] = np.nan
