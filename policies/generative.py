@@ -243,6 +243,7 @@ class GenerativePolicy(Policy):
         engine.require(self.network, self.lead + self.contract.chunk.horizon)
         if cache is not None:
             cache.require(self.network.block_names, engine.sampler.settings())
+        engine.steer = self.engine.steer
         self.engine, self.noise_scale = engine, noise_scale
 
 

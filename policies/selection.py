@@ -30,6 +30,9 @@ class Selector(ABC):
             plan: what the chunk before says of the same instants; none at the beginning.
         """
 
+    def close(self) -> None:  # noqa: B027  (most selectors hold nothing)
+        """Release what the selector holds."""
+
 
 class Coherence(Selector):
     """Nearest to what was planned before: the backward half of bidirectional decoding (Liu et al., arXiv 2408.17355).
@@ -55,6 +58,67 @@ class Coherence(Selector):
         weights_T = self.decay ** np.arange(len(plan.weights_T)) * (plan.weights_T > 0)
         distance_NT = np.linalg.norm(chunks_NTA - plan.actions_TA, axis=-1)
         return -(distance_NT @ (weights_T / weights_T.sum()))
+
+
+class Contrast(Selector):
+    """Near to what the policy draws often, and far from what a weak one draws: the forward half of bidirectional decoding.
+
+    Of the candidates, and of as many chunks of a weaker checkpoint, those are good that come nearest to the plan: one in ``mode``,
+    all where there is no plan. The score of a good candidate is (Liu et al., arXiv 2408.17355, forward contrast)
+
+        mean distance to the good chunks of the weak policy - mean distance to the other good candidates
+
+    and that of the rest -inf. Both halves together are ``Sum([(Coherence(), 1.0), (Contrast(...), 1.0)])``. A distance is the mean
+    over the rows of the norm of their difference, in physical units, as that of ``Coherence``.
+
+    Args:
+        weak: draws for the same robot with chunks of the same length. Its noise is drawn once, so that what is selected depends
+            on candidates and observation alone.
+        samples: chunks drawn from it.
+        mode: one in how many is good (3 in the paper's scripts, with 15 candidates).
+        decay: see ``Coherence``.
+        seed: of the weak policy's noise.
+
+    Raises:
+        ConfigError: samples or mode below 1, or a decay not within 0 and 1.
+    """
+
+    def __init__(self, weak: Runtime, samples: int, mode: int = 3, decay: float = 0.5, seed: int = 0) -> None:
+        for name, value in (("samples", samples), ("mode", mode)):
+            if value < 1:
+                raise ConfigError(f"Contrast needs {name} of at least 1; got {value}.")
+        self.weak, self.mode, self.backward = weak, mode, Coherence(decay)
+        self._noise = weak.draw_noise(samples, np.random.default_rng(seed))
+
+    def scores(self, chunks_NTA: np.ndarray, window: Window, plan: PlannedRows | None) -> np.ndarray:
+        """See ``Selector.scores``."""
+        drawn_MTA = self.weak.chunks(window, self._noise, plan if self.weak.continues else None)
+        good, weak = self._good(chunks_NTA, window, plan), self._good(drawn_MTA, window, plan)
+        scores_N = np.full(len(chunks_NTA), -np.inf)
+        if len(good):
+            near_GG = _distances(chunks_NTA[good], chunks_NTA[good])
+            far_GM = _distances(chunks_NTA[good], drawn_MTA[weak])
+            # The distance to itself is 0 and is not counted.
+            scores_N[good] = far_GM.sum(axis=1) / max(len(weak), 1) - near_GG.sum(axis=1) / max(len(good) - 1, 1)
+        return scores_N
+
+    def close(self) -> None:
+        """Close the weak runtime."""
+        self.weak.close()
+
+    def _good(self, chunks_NTA: np.ndarray, window: Window, plan: PlannedRows | None) -> np.ndarray:
+        """Indices of the finite chunks that come nearest to the plan."""
+        finite = np.flatnonzero(np.isfinite(chunks_NTA).all(axis=(1, 2)))
+        if plan is None or not plan.weights_T.any():
+            return finite
+        nearest_first = np.argsort(-self.backward.scores(chunks_NTA[finite], window, plan), kind="stable")
+        return finite[nearest_first[: max(len(chunks_NTA) // self.mode, 1)]]
+
+
+def _distances(one_NTA: np.ndarray, other_MTA: np.ndarray) -> np.ndarray:
+    """Mean distance of the rows (N, M)."""
+    distances: np.ndarray = np.linalg.norm(one_NTA[:, None] - other_MTA[None], axis=-1).mean(axis=-1)
+    return distances
 
 
 class Value(Selector):
@@ -88,6 +152,11 @@ class Sum(Selector):
         """See ``Selector.scores``."""
         each = [weight * selector.scores(chunks_NTA, window, plan) for selector, weight in self.parts]
         return np.sum(each, axis=0)
+
+    def close(self) -> None:
+        """Close every part."""
+        for selector, _ in self.parts:
+            selector.close()
 
 
 class SelectingRuntime(Runtime):
@@ -125,5 +194,6 @@ class SelectingRuntime(Runtime):
         return np.stack(best)
 
     def close(self) -> None:
-        """Close the runtime that draws."""
+        """Close the runtime that draws, and the selector."""
         self.runtime.close()
+        self.selector.close()

@@ -20,7 +20,8 @@ from praxon.errors import ConfigError, nearest
 from praxon.policies.denoising.block_cache import CachedRun, CacheSchedule
 from praxon.policies.denoising.continuation import Plan, fixed_rows, guided, overwritten
 from praxon.policies.denoising.restart import Way, cold_way, planned, restarted, streaming_way, warm_way
-from praxon.policies.denoising.samplers import Sampler
+from praxon.policies.denoising.samplers import Evaluate, Sampler
+from praxon.policies.denoising.steering import Steering
 from praxon.policies.networks.blocks import Run, run_all
 from praxon.policies.networks.denoiser import Denoiser
 
@@ -62,6 +63,10 @@ class DenoisingEngine:
         start: flow time at which a warm start begins.
         num_execute: actions executed before the next chunk takes over, which streaming goes by.
 
+    Attributes:
+        steer: what moves samples towards larger values (Q-guided flow); nothing where ``None``. Set from Python, kept in no
+            bundle. A plan is pulled towards first, so that the value is differentiated at the chunk that continues it.
+
     Raises:
         ConfigError: unknown method, or a limit or start that cannot be.
     """
@@ -88,6 +93,7 @@ class DenoisingEngine:
         self.sampler, self.cache, self.method = sampler, cache, method
         self.guidance_limit, self.start = float(guidance_limit), float(start)
         self._num_execute = num_execute
+        self.steer: Steering | None = None
         self._frozen: Modulations | None = None
 
     def require(self, network: Denoiser, horizon: int) -> None:
@@ -150,13 +156,15 @@ class DenoisingEngine:
             return denoised(x_BTA, modulations.plain[index : index + 1])
 
         if plan is None:
-            return self.sampler.run(plainly, noise)
+            return self._run(plainly, noise)
         if self.method == "prefix":
             return self._with_prefix(network, denoised, modulations.plain, noise, plan)
         if self.method in RESTARTS:
             return self._restarted(denoised, modulations, noise, plan)
-        step = guided(plainly, self.sampler, plan, self.guidance_limit, self.method == "guided")
-        return self.sampler.run(step, noise)
+        return self._run(guided(plainly, self.sampler, plan, self.guidance_limit, self.method == "guided"), noise)
+
+    def _run(self, evaluate: Evaluate, noise: Tensor) -> Tensor:
+        return self.sampler.run(evaluate if self.steer is None else self.steer(evaluate, self.sampler), noise)
 
     def _with_prefix(self, network: Denoiser, denoised: Denoised, plain: Tensor, noise: Tensor, plan: Plan) -> Tensor:
         network.require_own_times()
@@ -166,9 +174,13 @@ class DenoisingEngine:
             modulation = network.mixed_modulation(fixed_BT, plain[-1:], plain[index : index + 1])
             return denoised(overwritten(x_BTA, plan), modulation)
 
-        return overwritten(self.sampler.run(evaluate, noise), plan)
+        return overwritten(self._run(evaluate, noise), plan)
 
     def _restarted(self, denoised: Denoised, modulations: "Modulations", noise: Tensor, plan: Plan) -> Tensor:
+        if self.steer is not None:
+            raise ConfigError(
+                f"Samples are steered from noise on; {self.method} begins elsewhere. method=null or no steering."
+            )
         noise_BTA = noise if noise.ndim == 3 else noise[:, 0]
         way = self._way(noise_BTA.shape[1])
         assert way is not None

@@ -11,12 +11,37 @@ Shapes: B batch, T action tokens, A action size.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from praxon.errors import ConfigError
 from praxon.policies.denoising.samplers import Evaluate, Sampler
+
+
+@dataclass(frozen=True)
+class Steering:
+    """How the samples of an engine are steered: ``policy.engine.steer = Steering(value, beta=2.0)``.
+
+    Args:
+        value, beta, largest_slope, first: see ``steered``.
+
+    Raises:
+        ConfigError: see ``steered``.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    beta: float
+    largest_slope: float = 1.0
+    first: float = 0.2
+
+    def __post_init__(self) -> None:
+        _require(self.beta, self.largest_slope)
+
+    def __call__(self, evaluate: Evaluate, sampler: Sampler) -> Evaluate:
+        """``evaluate``, steered."""
+        return steered(evaluate, sampler, self.value, self.beta, self.largest_slope, self.first)
 
 
 def steered(
@@ -40,8 +65,7 @@ def steered(
     Raises:
         ConfigError: beta or the largest slope is not above 0.
     """
-    if not (beta > 0 and largest_slope > 0):
-        raise ConfigError(f"Steering needs beta and a largest slope above 0; got {beta} and {largest_slope}.")
+    _require(beta, largest_slope)
 
     def uphill(x_BTA: Tensor, index: int) -> Tensor:
         prediction_BTA = evaluate(x_BTA, index)
@@ -56,3 +80,8 @@ def steered(
         return sampler.prediction(x_BTA, clean_BTA + (1.0 - time) / beta * slope_BTA, index)
 
     return uphill
+
+
+def _require(beta: float, largest_slope: float) -> None:
+    if not (beta > 0 and largest_slope > 0):
+        raise ConfigError(f"Steering needs beta and a largest slope above 0; got {beta} and {largest_slope}.")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from praxon.errors import ConfigError, nearest
 from praxon.policies.portable import is_portable
 from praxon.policies.runtime import Runtime
+from praxon.policies.selecting import require_selection
 
 if TYPE_CHECKING:
     from praxon.policies.bundle import Bundle
@@ -35,9 +36,11 @@ class Serving:
         threads: of one inference on a CPU.
         device: torch's name of where the eager, compiled and captured backends compute.
         over_budget: serve a bundle although it was measured to take longer than its budget.
+        candidates: chunks drawn for each that is executed, of which ``selection`` keeps the best.
+        selection: what is best, by name: a weight, or settings; see ``policies.selecting``.
 
     Raises:
-        ConfigError: unknown backend or precision, or a number below 1.
+        ConfigError: unknown backend, precision or selection, or a number below 1.
     """
 
     backend: str = "eager"
@@ -46,6 +49,8 @@ class Serving:
     threads: int = 1
     device: str = "cpu"
     over_budget: bool = False
+    candidates: int = 1
+    selection: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -60,6 +65,7 @@ class Serving:
         for name in ("batch", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"The setting {name} is at least 1; got {getattr(self, name)}.")
+        require_selection(self.candidates, self.selection)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Serving":
@@ -114,6 +120,10 @@ def make_runtime(source: "Bundle | Path", serving: Serving) -> Runtime:
         BundleError: there is nothing to read, or it is damaged.
         ConfigError: this machine lacks what the backend needs, in one sentence that says what there is instead.
     """
+    if serving.selection:
+        from praxon.policies.selecting import selecting_runtime
+
+        return selecting_runtime(source, serving)
     problem = missing(serving)
     if problem:
         there = [name for name in BACKENDS if not missing(Serving(name, device=serving.device))]
