@@ -155,12 +155,15 @@ class Seams:
         self._asked: list[np.ndarray] = []
         self._commanded: list[np.ndarray] = []
         self._seams: list[int] = []
+        self._began = False
 
     def __call__(self, tick: Tick) -> None:
         """Take note of a step."""
         if self._counter.handed_out != self._count:
             self._count = self._counter.handed_out
-            self._seams.append(len(self._asked))
+            if self._began:  # the first chunk follows no other
+                self._seams.append(len(self._asked))
+            self._began = True
         asked = tick.command.positions[0] if tick.action is None else tick.action
         self._asked.append(np.asarray(asked)[self._arm])
         self._commanded.append(tick.command.positions[0][self._arm])

@@ -54,10 +54,16 @@ def _synchronize(device: str) -> None:
 
 
 @torch.no_grad()
-def operations(function: ChunkFunction, arguments: tuple[Tensor, ...]) -> int:
-    """Floating point operations of one call: those of matrix products, convolutions and attention."""
-    with FlopCounterMode(display=False) as counter:
-        function(*arguments)
+def operations(function: ChunkFunction, arguments: tuple[Tensor, ...]) -> int | None:
+    """Floating point operations of one call: those of matrix products, convolutions and attention.
+
+    ``None`` for networks that differentiate themselves: torch's counter cannot follow those.
+    """
+    try:
+        with FlopCounterMode(display=False) as counter:
+            function(*arguments)
+    except RuntimeError:
+        return None
     return int(counter.get_total_flops())
 
 
@@ -66,6 +72,8 @@ def weight_bytes(module: nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
 
 
-def floor_ms(rates: MachineRates, flops: int, moved: int) -> float:
+def floor_ms(rates: MachineRates, flops: int | None, moved: int) -> float | None:
     """The larger of computing and of reading the weights once: they stay in cache, where it is large enough, for all steps."""
+    if flops is None:
+        return None
     return 1e3 * max(flops / rates.flops, moved / rates.bytes)

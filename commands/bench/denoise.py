@@ -101,7 +101,7 @@ class Case:
     """One policy with a number of steps and of chunks, and its reference."""
 
     def __init__(
-        self, folder: Path, name: str, described: Any, steps: int, batch: int, config: Config, rates: Any
+        self, folder: Path, name: str, described: Any, steps: int | None, batch: int, config: Config, rates: Any
     ) -> None:
         import torch
 
@@ -114,9 +114,10 @@ class Case:
         self.path = Path(described) if isinstance(described, str) else _random_bundle(folder / name, described, config)
         bundle = load_bundle(self.path)
         policy = bundle.policy.to(config.device)
-        self.settings = {"steps": steps} if "steps" in policy.engine_settings() else {}
+        takes_steps = "steps" in policy.engine_settings()
+        self.settings = {"steps": steps} if takes_steps and steps is not None else {}
         policy.configure_engine(self.settings)
-        self.steps = steps if self.settings else 1
+        self.steps = int(policy.engine_settings()["steps"]) if takes_steps else 1
         generator = np.random.default_rng(config.seed)
         self.window = _observation(bundle.contract, generator)
         self.noise = generator.standard_normal((batch, *policy.noise_shape), dtype=np.float32)
@@ -179,8 +180,8 @@ class Case:
             "made_s": round(made_s, 2),
             "bytes": self.bytes,
             "flops": self.flops,
-            "floor_ms": round(self.floor_ms, 4),
-            "floor_share": round(self.floor_ms / p50, 4),
+            "floor_ms": None if self.floor_ms is None else round(self.floor_ms, 4),
+            "floor_share": None if self.floor_ms is None else round(self.floor_ms / p50, 4),
         }
 
 
@@ -240,7 +241,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
         table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
     for row in rows:
         if "error" not in row:
-            table.add_row(*(f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]) for key in COLUMNS))
+            table.add_row(
+                *(
+                    f"{row[key]:.3g}" if isinstance(row[key], float) else ("" if row[key] is None else str(row[key]))
+                    for key in COLUMNS
+                )
+            )
     console.print(table)
     for row in rows:
         if "error" in row:

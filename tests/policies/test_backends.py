@@ -32,9 +32,11 @@ needs_onnx = pytest.mark.skipif(
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 
 
-def make_bundle(path, contract, statistics_of, folder, **options):
+def make_bundle(path, contract, statistics_of, folder, steps=None, **options):
     """A small policy of a config, with weights that matter."""
     config = yaml.safe_load(path.read_text()) | options
+    if steps is not None and "steps" in config:
+        config["steps"] = steps
     config["chunk"] = {"horizon": 8, "num_execute": 4, "num_obs_steps": config["chunk"]["num_obs_steps"]}
     for part in ("encoder", "network"):
         config[part] |= {name: value for name, value in TINY.items() if name in config[part]}
@@ -87,7 +89,7 @@ def test_what_is_hoisted_and_frozen_changes_nothing(path, contract, statistics_o
 @needs_onnx
 @pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.stem)
 def test_an_exported_policy_draws_the_same_chunks(path, contract, statistics_of, tmp_path):
-    bundle = make_bundle(path, contract, statistics_of, tmp_path / "bundle")
+    bundle = make_bundle(path, contract, statistics_of, tmp_path / "bundle", steps=2)
     window, noise = inputs_of(bundle)
     wanted = expected(bundle, window, noise)
     backends = ["onnx", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
@@ -118,7 +120,7 @@ def test_reduced_precision_stays_within_a_stated_bound(contract, statistics_of, 
     if problem:
         assert "would emulate it slowly; use float32" in problem
         return
-    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle")
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=3)
     window, noise = inputs_of(bundle)
     drawn = make_runtime(bundle, Serving("openvino", "bfloat16")).chunks(window, noise)
     difference = np.abs(drawn - expected(bundle, window, noise)).max()
@@ -128,7 +130,7 @@ def test_reduced_precision_stays_within_a_stated_bound(contract, statistics_of, 
 @needs_onnx
 @pytest.mark.parametrize("method", METHODS)
 def test_exported_graphs_continue_plans(method, contract, statistics_of, tmp_path):
-    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=3)
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=2)
     bundle.policy.configure_engine({"method": method})
     window, noise = inputs_of(bundle)
     plan = PlannedRows(np.full((8, 3), 0.4), np.array([1, 1, 0.5, 0.2, 0, 0, 0, 0]))
@@ -196,7 +198,7 @@ def test_a_bundle_that_cannot_be_written_to_is_compiled_elsewhere(contract, stat
 
 @needs_onnx
 def test_a_portable_policy_is_served_where_there_is_no_torch(contract, statistics_of, tmp_path):
-    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle")
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=3)
     export(bundle, tmp_path / "portable")
     window, noise = inputs_of(bundle)
     np.savez(tmp_path / "inputs.npz", noise=noise, **window)
