@@ -61,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments(parser)
     parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE")
+    parser.add_argument("--backends", nargs="*", default=list(BACKENDS), choices=list(BACKENDS), metavar="NAME")
     parser.add_argument(
         "--rounds", type=int, default=30, help="chunks of each that are compared (default: %(default)s)"
     )
@@ -98,7 +99,7 @@ def main() -> None:
             request = {"folder": str(checkpoint), "threads": asked.threads}
             with their_side(lerobot, request, folder / "cache") as theirs:
                 result["cases"][name] = measure(Path(scratch), theirs, rates, asked.rounds, servings)
-    if not asked.fast and asked.only == list(CASES):
+    if not asked.fast and asked.only == list(CASES) and asked.backends == list(BACKENDS):
         print(f"kept in {record('lerobot_denoising', result).name}")
     else:
         print(json.dumps(result, indent=1))
