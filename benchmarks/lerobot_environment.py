@@ -23,6 +23,8 @@ NEWEST = "lerobot[dataset,diffusion]>=0.6"
 # from the newest one's environment.
 V21 = ("lerobot==0.3.3", "datasets==3.6.0", "fsspec==2025.3.0", "dill==0.3.8", "multiprocess==0.70.16")
 ANSWER = "ANSWER "
+LINE_BY_LINE = ("speed.py", "chunks.py")
+"""Helpers that go on while they are asked; nobody reads their errors meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Environment:
             [str(self.python), str(HELPERS / helper), json.dumps(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if helper != "speed.py" else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if helper in LINE_BY_LINE else subprocess.PIPE,
             text=True,
             cwd=cache if cache.is_dir() else None,
             env=self.variables() | homes,

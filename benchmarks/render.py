@@ -228,6 +228,50 @@ Largest absolute difference of an action; the goal is {result["goal"]:.0e}.
 """
 
 
+def lerobot_denoising(result: dict) -> str:
+    """Chunks of LeRobot's diffusion policy, by LeRobot and by our backends."""
+
+    def row(name: str, backend: str, case: dict) -> str:
+        each = case["backends"][backend]
+        theirs, ours, (low, high) = each["lerobot_ms"], each["ours_ms"], each["ratio"]["quartiles"]
+        return (
+            f"| {name} | {backend} | {theirs['p50']:.0f} / {theirs['p99']:.0f} | {ours['p50']:.0f} / {ours['p99']:.0f} | "
+            f"{each['ratio']['median']:.2f} ({low:.2f} to {high:.2f}) | {each['largest_difference']:.1e} | "
+            f"{100 * each['floor_share']:.0f} % |"
+        )
+
+    def told(name: str, case: dict) -> str:
+        parts = ", ".join(f"{part} {100 * share:.0f} %" for part, share in case["eager_shares"].items())
+        return (
+            f"{name} ({case['parameters']:,} parameters): {case['gflop']:.0f} GFLOP take at least {case['computing_ms']:.0f} ms, "
+            f"reading {case['read_gb']:.1f} GB of weights {case['reading_ms']:.0f} ms; of the eager backend's time {parts}."
+        )
+
+    cases, theirs = result["cases"], result["lerobot"]
+    rows = "\n".join(row(name, backend, case) for name, case in cases.items() for backend in case["backends"])
+    left_out = " ".join(dict.fromkeys(problem for case in cases.values() for problem in case["left_out"]))
+    return f"""## LeRobot's diffusion policy, a chunk
+
+`benchmarks/lerobot_denoising.py`: LeRobot {theirs["lerobot"]}'s own policy (torch {theirs["torch"]}) with its default
+U-Net, DDIM with {result["steps"]} steps, one chunk on {result["threads"]} threads, beside the same weights imported
+and served by each backend (torch {result["torch"]}), in turn in one run, {result["rounds"]} chunks of each from observation
+to physical actions. p50 / p99 [ms]; ratio of neighbouring chunks, median (quartiles), whose goal is {result["goal"]}; largest
+difference of an action, in physical units, for the same noise; share of the floor in our p50.
+
+| case | backend | LeRobot | ours | ratio | largest difference | floor |
+| --- | --- | --- | --- | --- | --- | --- |
+{rows}
+
+The floor is what the machine needs at the rates it was seen to reach in this run ({result["gflops"]:.0f} GFLOP/s,
+{result["gigabytes_per_s"]:.0f} GB/s) to compute in float32, or to read the float32 weights once at every step, the
+larger of the two; bfloat16 halves what is read, and may be under it.
+{chr(10).join(told(name, case) for name, case in cases.items())}
+torch rearranges the weights of a convolution at every call; here they are rearranged once.{" " + left_out if left_out else ""}
+
+{machine(result)}
+"""
+
+
 def study(result: dict) -> str:
     """Policies by tasks, of praxon bench policies."""
     conditions, tasks = result["conditions"], list(result["tasks"])
@@ -329,6 +373,7 @@ SECTIONS = {
     "act_execution": act_execution,
     "images": images,
     "lerobot_policies": lerobot_policies,
+    "lerobot_denoising": lerobot_denoising,
     "augmentation": augmented,
     "dataset_throughput": throughput,
     "lerobot_exchange": exchange,

@@ -194,9 +194,12 @@ def _writable(folder: Path) -> Path:
 def _eager(bundle: "Bundle", serving: Serving) -> Runtime:
     import torch
 
+    from praxon.policies.denoising.backends.packed import pack
     from praxon.policies.torch_runtime import TorchRuntime
 
     torch.set_num_threads(serving.threads)
+    if serving.device == "cpu":
+        pack(bundle.policy)
     return TorchRuntime(bundle.policy.to(serving.device), serving.precision)
 
 
