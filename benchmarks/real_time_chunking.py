@@ -183,9 +183,14 @@ class Seams:
         return float(np.sqrt(np.mean(third**2))) if len(third) else 0.0
 
 
+def runtime_of(folder: Path, way: Way) -> Runtime:
+    """What draws the chunks."""
+    return open_runtime(folder / way.weights / "bundle", dict(way.engine or {}), {"backend": way.backend})
+
+
 def worker(folder: Path, way: Way, delay: int) -> Any:
     """What runs the episode of a seed."""
-    runtime = open_runtime(folder / way.weights / "bundle", dict(way.engine or {}), {"backend": way.backend})
+    runtime = runtime_of(folder, way)
     if way.ensemble is not None:
         chunk = replace(runtime.contract.chunk, num_execute=1, ensemble=way.ensemble)
         runtime.contract = replace(runtime.contract, chunk=chunk)
@@ -210,6 +215,7 @@ def worker(folder: Path, way: Way, delay: int) -> Any:
 
 def evaluation(folder: Path, name: str, delay: int, seeds: list[int], workers: int) -> dict[str, Any]:
     """Figures of one way at one delay."""
+    runtime_of(folder, WAYS[name]).close()  # exported once, before several processes ask for it
     episodes = list(run_seeds(partial(worker, folder, WAYS[name], delay), seeds, workers))
     jumps = [jump for episode in episodes for jump in episode.jumps]
     speeds = [speed for episode in episodes for speed in episode.speeds]

@@ -63,6 +63,10 @@ class Graph:
             "robot_sim": {"task": options.task, "robot": options.robot, "model": options.model},
             "policy": {"bundle": str(options.bundle), "robot": options.robot, "threads": options.threads},
         }
+        # Quoted twice, so that ROS takes the settings as text.
+        chosen["policy"] |= {
+            name: json.dumps(text) for name in ("engine", "serving") if (text := getattr(options, name))
+        }
         self._interrupted = interrupted
         self.children = {
             name: Child(
@@ -217,6 +221,8 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the start when serving until interrupted")
     parser.add_argument("--threads", type=int, default=1, help="of inference")
+    parser.add_argument("--engine", default="", help="how chunks are drawn, as JSON")
+    parser.add_argument("--serving", default="", help="how they are computed, as JSON")
     parser.add_argument("--run-dir", type=Path, required=True, help="takes the logs")
     options = parser.parse_args()
     options.seeds = [int(seed) for seed in options.seeds.split(",") if seed]

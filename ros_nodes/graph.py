@@ -5,9 +5,10 @@ Importing this raises ``ConfigError`` where ROS 2 is not installed.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import praxon.ros_nodes.needs_ros  # noqa: F401  (one sentence where ROS 2 is missing)
 from praxon.errors import RobotError
@@ -73,6 +74,8 @@ def run_episodes(
     threads: int = 1,
     domain_id: int | None = None,
     started: Callable[[Started], None] = lambda graph: None,
+    engine: Mapping[str, Any] | None = None,
+    serving: Mapping[str, Any] | None = None,
 ) -> list[RosEpisode]:
     """Run one episode per seed: simulated robot and policy as lifecycle nodes in their own processes.
 
@@ -86,6 +89,7 @@ def run_episodes(
         threads: of inference.
         domain_id: ROS_DOMAIN_ID; default the environment's, else a free one.
         started: called once everything is ready.
+        engine, serving: how chunks are drawn and computed, where it is not as the bundle says.
 
     Raises:
         RobotError: one sentence on what a node refused, or on the process that died.
@@ -96,7 +100,7 @@ def run_episodes(
         episodes.append(episode)
         progress(episode)
 
-    arguments = ["--seeds", ",".join(map(str, seeds))]
+    arguments = ["--seeds", ",".join(map(str, seeds)), *_drawing(engine, serving)]
     _conduct(bundle, task, robot, arguments, run_dir, model, threads, domain_id, started, collect)
     return episodes
 
@@ -111,9 +115,17 @@ def serve(
     threads: int = 1,
     domain_id: int | None = None,
     started: Callable[[Started], None] = lambda graph: None,
+    engine: Mapping[str, Any] | None = None,
+    serving: Mapping[str, Any] | None = None,
 ) -> None:
     """Let the policy act from the start of ``seed`` until Ctrl-C; arguments and errors as in ``run_episodes``."""
-    _conduct(bundle, task, robot, ["--seed", str(seed)], run_dir, model, threads, domain_id, started, lambda _: None)
+    arguments = ["--seed", str(seed), *_drawing(engine, serving)]
+    _conduct(bundle, task, robot, arguments, run_dir, model, threads, domain_id, started, lambda _: None)
+
+
+def _drawing(engine: Mapping[str, Any] | None, serving: Mapping[str, Any] | None) -> list[str]:
+    chosen = {"--engine": engine, "--serving": serving}
+    return [part for name, value in chosen.items() if value for part in (name, json.dumps(dict(value)))]
 
 
 def _conduct(

@@ -1,8 +1,9 @@
 """Declared parameters: every one with type, range and description; a wrong one is refused at configure, by name."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
@@ -94,6 +95,20 @@ class Parameters:
         if not value or (choices and value not in choices):
             right = f".{nearest(value, choices)} Known: {', '.join(choices)}." if choices else "; give it a value."
             raise ConfigError(f"Parameter '{name}' of node '{self._node.get_name()}' is '{value}'{right}")
+        return value
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Settings by name, from a string parameter that holds a YAML mapping; none where it is empty."""
+        text = str(self._node.get_parameter(name).value)
+        try:
+            value = yaml.safe_load(text) or {}
+        except yaml.YAMLError:
+            value = None
+        if not isinstance(value, dict):
+            raise ConfigError(
+                f"Parameter '{name}' of node '{self._node.get_name()}' is '{text}'; settings by name are needed, such as "
+                "'{steps: 5}'."
+            )
         return value
 
     def number(self, name: str) -> float:

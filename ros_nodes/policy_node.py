@@ -49,6 +49,8 @@ class PolicyNode(ManagedNode):
         declare("robot", "panda", "name of the robot's config", choices=options("robot"))
         declare("seed", 0, "of the denoising noise, taken at activation", 0, 2**31 - 1)
         declare("threads", 1, "threads of one inference", 1, 64)
+        declare("engine", "", "how chunks are drawn, where it is not as the bundle says: '{steps: 5}'")
+        declare("serving", "", "how they are computed, likewise: '{backend: openvino}'")
         declare("lookahead", 3, "control steps previewed in each command before it brakes to rest", 1, 4)
         declare(
             "observation_timeout_s",
@@ -76,6 +78,8 @@ class PolicyNode(ManagedNode):
             self.declared.integer("threads"),
             self.declared.integer("seed"),
             self._publish_chunk,
+            self.declared.settings("engine"),
+            self.declared.settings("serving"),
         )
         contract = self._served.contract
         self._robot = RosRobot(self, spec, contract, self.declared.integer("lookahead"))

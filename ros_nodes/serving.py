@@ -27,11 +27,12 @@ class ServedPolicy:
         spec: the robot.
         threads: of one inference.
         seed: of the noise.
-        serving: how chunks are computed, where it is not as the bundle says; entries of ``Serving``.
         on_chunk: called in the control thread with each chunk (horizon, num_joints) and the stamp of its observation.
+        engine: how chunks are drawn, where it is not as the bundle says.
+        serving: how they are computed, likewise; entries of ``Serving``.
 
     Raises:
-        BundleError, ContractError: one sentence on why this bundle cannot serve here.
+        BundleError, ConfigError, ContractError: one sentence on why this bundle cannot serve here.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class ServedPolicy:
         threads: int,
         seed: int,
         on_chunk: ChunkListener,
+        engine: Mapping[str, Any] | None = None,
         serving: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
-        self.runtime = open_runtime(path, serving={"threads": threads, **(serving or {})})
+        self.runtime = open_runtime(path, engine, {"threads": threads, **(serving or {})})
         self.contract = self.runtime.contract
         self.contract.require(robot_contract(spec, self.contract), f"robot '{spec.name}'")
         self.runner = _Announcing(on_chunk)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from praxon.contract import PolicyContract
 from praxon.errors import ConfigError, nearest
 from praxon.policies.portable import is_portable
 from praxon.policies.runtime import Runtime
@@ -111,6 +112,21 @@ def open_runtime(
         )
     bundle.policy.configure_engine(engine or {})
     return make_runtime(bundle, chosen)
+
+
+def contract_of(path: Path) -> PolicyContract:
+    """What goes in and out of a bundle or a portable policy on disk.
+
+    Raises:
+        BundleError: there is nothing to read, or it is damaged.
+    """
+    if is_portable(path):
+        from praxon.policies.portable import load_portable
+
+        return load_portable(path).contract
+    from praxon.policies.bundle import load_bundle
+
+    return load_bundle(path).contract
 
 
 def make_runtime(source: "Bundle | Path", serving: Serving) -> Runtime:
