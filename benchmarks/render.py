@@ -1,10 +1,13 @@
-"""Writes benchmarks/README.md, and the tables of docs/policies.md and docs/engine.md, from results/*.json: no figure is typed by hand.
+"""Writes benchmarks/README.md, and the tables of docs/policies.md and docs/engine.md, from results/*.json.
+
+No figure is typed by hand.
 
 usage: python benchmarks/render.py
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from praxon.sim.statistics import wilson_interval
@@ -288,49 +291,52 @@ def bench_denoise(result: dict) -> str:
     notes = "".join(f"\n- {text}" for text in [*dict.fromkeys(result["left_out"]), *refused])
     return f"""## Time of a chunk
 
-`praxon bench denoise`: from observation to chunk [ms], p50 / p99 of {conditions["rounds"]} on {conditions["threads"]} threads, in turn
-with the reference (the eager loop over a scheduler of diffusers, one network call a step, nothing hoisted), whose p50 comes next; the
-ratio of the two; the largest and the root mean square deviation of an action from it, in physical units with a spread of 1, for the same noise; seconds
-that making the backend took the first time; share of the machine's floor.
+`praxon bench denoise`: from observation to chunk [ms], p50 / p99 of {conditions["rounds"]} on {conditions["threads"]}
+threads, in turn with the reference (the eager loop over a scheduler of diffusers, one network call a step, nothing
+hoisted), whose p50 comes next; the ratio of the two; the largest and the root mean square deviation of an action from it,
+in physical units with a spread of 1, for the same noise; seconds that making the backend took the first time; share of the
+machine's floor.
 
 | policy | steps | chunks | backend | precision | p50 / p99 | reference | ratio | largest | rms | made [s] | share |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 {notes}
 
-{result["date"]}; {m["processor"]}, {m["cores"]} cores, {m["gflops"]:.0f} GFLOP/s and {m["gigabytes_per_s"]:.0f} GB/s measured, Python {m["python"]}, torch {m["torch"]}.
+{result["date"]}; {m["processor"]}, {m["cores"]} cores, {m["gflops"]:.0f} GFLOP/s and {m["gigabytes_per_s"]:.0f} GB/s
+measured, Python {m["python"]}, torch {m["torch"]}.
 """
 
 
 def engine_success(result: dict) -> str:
     """Success by backend and with cached blocks, on the same starts."""
-
-    def row(name: str, each: dict, speed: dict | None) -> str:
-        low, high = each["interval_95"]
-        less, more = each["difference_interval_95"]
-        time = "" if speed is None else f" {speed['ms']:.0f} ms, **{speed['ratio']:.2f}** times as fast |"
-        return (
-            f"| {name} | {each['successes']} of {each['episodes']} | {100 * low:.1f} to {100 * high:.1f} % | "
-            f"{100 * each['difference']:+.1f} ({100 * less:+.1f} to {100 * more:+.1f}) | {each['lost']} / {each['won']} |{time}"
-        )
-
     speed = result["speed"]
     full = next(iter(speed.values()))["full_ms"]
-    backends = "\n".join(row(name, each, None) for name, each in result["backends"].items())
-    cached = "\n".join(
-        row(name, each, speed.get(name)) + ("" if name in speed else f" {full:.0f} ms |")
-        for name, each in result["cache"].items()
-    )
+
+    def row(name: str, each: dict) -> str:
+        low, high = each["interval_95"]
+        less, more = each["difference_interval_95"]
+        return (
+            f"| {name} | {each['successes']} of {each['episodes']} | {100 * low:.1f} to {100 * high:.1f} % | "
+            f"{100 * each['difference']:+.1f} ({100 * less:+.1f} to {100 * more:+.1f}) | {each['lost']} / {each['won']} |"
+        )
+
+    def time(name: str) -> str:
+        if name not in speed:
+            return f" {full:.0f} ms |"
+        return f" {speed[name]['ms']:.0f} ms, **{speed[name]['ratio']:.2f}** times as fast |"
+
+    backends = "\n".join(row(name, each) for name, each in result["backends"].items())
+    cached = "\n".join(row(name, each) + time(name) for name, each in result["cache"].items())
     shares = ", ".join(
-        f"{name}: {100 * each['blocks_run']:.0f} % of the blocks"
+        f"with {name} {100 * each['blocks_run']:.0f} % of the blocks"
         for name, each in speed.items()
         if each["blocks_run"] < 1
     )
     tasks = [next(iter(result[part].values()))["task"] for part in ("backends", "cache")]
     return f"""## Success by backend, and with cached blocks
 
-`benchmarks/engine_success.py`: the same weights on the same starts; points lost or won are those of the paired difference to the
-first row with its 95 % interval, and the starts that only the first or only the other solves.
+`benchmarks/engine_success.py`: the same weights on the same starts. The difference in points is the paired one to the first
+row, with its 95 % interval; lost and won are the starts that only the first or only the other solves.
 
 {tasks[0]} with a marker that drifts and jumps, flow matching, 10 steps:
 
@@ -338,13 +344,14 @@ first row with its 95 % interval, and the starts that only the first or only the
 | --- | --- | --- | --- | --- |
 {backends}
 
-{tasks[1]}, diffusion with an 8-layer transformer, 256 wide, 100 steps of DDPM; time of a chunk on one thread, eager, in turn with every block:
+{tasks[1]}, diffusion with an 8-layer transformer, 256 wide, 100 steps of DDPM; time of a chunk on one thread, eager, in turn
+with every block:
 
 | blocks | solved | 95 % interval | difference | lost / won | chunk |
 | --- | --- | --- | --- | --- | --- |
 {cached}
 
-Run are, with {shares}.
+Run are {shares}.
 
 {machine(result)}
 """
@@ -352,12 +359,12 @@ Run are, with {shares}.
 
 def real_time_chunking(result: dict) -> str:
     """Success and smoothness by delay and by how chunks continue."""
-    rows = result["rows"]
+    rows, moving, steps = result["rows"], result["moving"], result["training_steps"]
     ways = list(dict.fromkeys(each["way"] for each in rows))
     delays = sorted({each["delay"] for each in rows})
     found = {(each["way"], each["delay"]): each for each in rows}
 
-    def table(title: str, cell) -> str:
+    def table(title: str, cell: Callable[[dict], str]) -> str:
         lines = [
             f"| {way} | " + " | ".join(cell(found[way, d]) if (way, d) in found else "" for d in delays) + " |"
             for way in ways
@@ -369,22 +376,25 @@ def real_time_chunking(result: dict) -> str:
         low, high = each["interval_95"]
         return f"{100 * each['success_rate']:.0f} ({100 * low:.0f} to {100 * high:.0f})"
 
-    period = result["control_period_s"]
-    steps = result["training_steps"]
-    moving = result["moving"]
+    def jump(each: dict) -> str:
+        found = each["seam_velocity_jump"]
+        return f"{found['p95']:.2f} / {found['p100']:.2f}"
+
+    tables = [
+        table("success [%] (95 % interval)", success),
+        table("velocity jump at seams: p95 / largest, in velocity limits", jump),
+        table("seams asked faster than the limit", lambda e: f"{e['seams_over_the_velocity_limit']} of {e['seams']}"),
+        table("commanded jerk, rms [rad/s³]", lambda e: f"{e['jerk_rms']:.0f}"),
+    ]
     return f"""## Inference delay
 
-`benchmarks/real_time_chunking.py`: {result["task"]} whose marker drifts by {100 * moving["speed"]:.0f} cm/s and jumps by {100 * moving["jump"]:.0f} cm after
-{moving["jump_s"]:g} s; chunks of 16 rows, 8 executed, one row every {1e3 * period:.0f} ms; {rows[0]["episodes"]} starts, the same in every cell; flow matching, {steps["flow"]} training
-steps, and {steps["prefix"]} with up to 8 given actions. Columns: delay of a chunk in control steps of {1e3 * period:.0f} ms.
+`benchmarks/real_time_chunking.py`: {result["task"]} whose marker drifts by {100 * moving["speed"]:.0f} cm/s and jumps by
+{100 * moving["jump"]:.0f} cm after {moving["jump_s"]:g} s; chunks of 16 rows, 8 executed, a row every
+{1e3 * result["control_period_s"]:.0f} ms; {rows[0]["episodes"]} starts, the same in every cell; flow matching,
+{steps["flow"]} training steps, and {steps["prefix"]} with up to 8 given actions for training-time chunking. Columns: how many
+control steps a chunk comes late.
 
-{table("success [%] (95 % interval)", success)}
-
-{table("velocity jump at seams, p95 / largest, as a share of the velocity limit", lambda e: f"{e['seam_velocity_jump']['p95']:.2f} / {e['seam_velocity_jump']['p100']:.2f}")}
-
-{table("seams whose asked velocity is over the limit", lambda e: f"{e['seams_over_the_velocity_limit']} of {e['seams']}")}
-
-{table("jerk of what is commanded, rms [rad/s³]", lambda e: f"{e['jerk_rms']:.0f}")}
+{(chr(10) * 2).join(tables)}
 
 What is asked beyond a limit is not commanded: the safety filter keeps every command within it.
 

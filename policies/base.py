@@ -127,6 +127,11 @@ class Policy(nn.Module, ABC):
         """
 
     @property
+    def fixed(self) -> bool:
+        """Whether a chunk is drawn by the same operations whatever the values, so that it can be written as a graph."""
+        return True
+
+    @property
     def continues(self) -> bool:
         """Whether ``sample`` takes a plan."""
         return False

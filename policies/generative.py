@@ -168,6 +168,11 @@ class GenerativePolicy(Policy):
         return self.decode_actions(chunk_BTA[:, self.lead :], window)
 
     @property
+    def fixed(self) -> bool:
+        """As the sampler is."""
+        return self.engine.sampler.fixed
+
+    @property
     def continues(self) -> bool:
         """Whether the engine's settings name a method for it."""
         return self.engine.method is not None

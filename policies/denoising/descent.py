@@ -48,6 +48,7 @@ class DescentSampler(Sampler):
         if tolerance < 0 or temperature < 0:
             raise ConfigError(f"tolerance and temperature are 0 or more; got {tolerance} and {temperature}.")
         self.step_size, self.max_steps, self.tolerance, self.temperature = step_size, max_steps, tolerance, temperature
+        self.fixed = tolerance == 0
         self.times = [0.0]  # an energy knows no time
         self.num_noises = 1 + max_steps if temperature > 0 else 1
 
@@ -64,7 +65,7 @@ class DescentSampler(Sampler):
             force_BTA = evaluate(x_BTA, 0)
             size_B = force_BTA.square().mean((1, 2)).sqrt()
             moving_B = moving_B & (size_B >= self.tolerance)
-            if not moving_B.any():
+            if not self.fixed and not moving_B.any():
                 break
             step_BTA = self.step_size * force_BTA
             if kicks:

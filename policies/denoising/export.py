@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from praxon.errors import ConfigError
 from praxon.policies.bundle import Bundle
-from praxon.policies.denoising.tracing import differentiates, straight_line
+from praxon.policies.denoising.tracing import differentiates, require_fixed, straight_line
 from praxon.policies.manifest import MANIFEST
 from praxon.policies.portable import Inputs, Portable, load_portable, save_portable
 from praxon.policies.torch_runtime import ChunkFunction
@@ -40,6 +40,7 @@ def export(bundle: Bundle, folder: Path, batch: int = 1) -> str:
         BundleError: the folder holds something else.
     """
     policy = bundle.policy
+    require_fixed(policy)
     policy.freeze()
     function = ChunkFunction(policy).eval()
     inputs = Inputs(

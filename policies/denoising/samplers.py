@@ -40,11 +40,13 @@ class Sampler(ABC):
         times: flow times at which the network is asked, 0 noise to 1 data.
         spans: length of the step that is asked for at each of them, for networks that are told it; else None.
         num_noises: noise tensors of the chunk's shape that one sample takes: 1, more where steps add noise of their own.
+        fixed: whether the steps are the same whatever the values.
     """
 
     times: list[float]
     spans: list[float] | None = None
     num_noises: int = 1
+    fixed: bool = True
 
     @abstractmethod
     def run(self, evaluate: Evaluate, noise: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from praxon.errors import ConfigError
+from praxon.policies.base import Policy
+
 
 def straight_line(function: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
     """The same function of tensors of these shapes, its derivatives (``torch.func.vjp``) written out.
@@ -35,7 +38,20 @@ class _Called(nn.Module):
         return answer
 
 
-def differentiates(policy: nn.Module) -> bool:
-    """Whether drawing a continued chunk differentiates the policy's network."""
-    engine = getattr(policy, "engine", None)
-    return engine is not None and engine.method == "guided"
+def require_fixed(policy: Policy) -> None:
+    """Refuse a policy whose steps depend on values.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if not policy.fixed:
+        raise ConfigError(
+            f"{type(policy).__name__} decides while it draws how many steps it takes, so that it is no fixed graph; "
+            "backend=eager draws its chunks."
+        )
+
+
+def differentiates(policy: Policy) -> bool:
+    """Whether a network is differentiated while a chunk is drawn: to be guided, or because it predicts by a slope."""
+    engine, network = getattr(policy, "engine", None), getattr(policy, "network", None)
+    return (engine is not None and engine.method == "guided") or bool(getattr(network, "differentiates", False))

@@ -81,6 +81,8 @@ class EnergyTransformer(Denoiser):
         ConfigError: D is not divisible by N, or an unknown size.
     """
 
+    differentiates = True
+
     def __init__(
         self,
         action_size: int,

@@ -24,7 +24,6 @@ from praxon.policies.torch_runtime import TorchRuntime
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "policy").glob("*.yaml"))
 TINY = {"width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2, "widths": [16, 32], "step_width": 16}
-EXPORTS = [path for path in CONFIGS if path.stem != "energy"]  # whose number of steps depends on what it sees
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="onnx, onnxscript and onnxruntime are not installed",
@@ -87,9 +86,11 @@ def test_what_is_hoisted_and_frozen_changes_nothing(path, contract, statistics_o
 
 
 @needs_onnx
-@pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_an_exported_policy_draws_the_same_chunks(path, contract, statistics_of, tmp_path):
     bundle = make_bundle(path, contract, statistics_of, tmp_path / "bundle", steps=2)
+    if path.stem == "energy":  # with a tolerance the number of its steps depends on what it sees
+        bundle.policy.configure_engine({"tolerance": 0.0, "max_steps": 3})
     window, noise = inputs_of(bundle)
     wanted = expected(bundle, window, noise)
     backends = ["onnx", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
@@ -164,6 +165,19 @@ def test_a_portable_policy_is_read_whole_or_refused(contract, statistics_of, tmp
     graph.write_bytes(graph.read_bytes()[:-1])
     with pytest.raises(BundleError, match=r"chunk\.onnx of portable policy .* SHA-256 has changed"):
         open_runtime(tmp_path / "portable")
+
+
+@pytest.mark.parametrize("backend", ["compile", "onnx"])
+def test_a_policy_whose_steps_depend_on_what_it_sees_is_drawn_by_torch_alone(
+    backend, contract, statistics_of, tmp_path
+):
+    bundle = make_bundle(CONFIGS[0].with_name("energy.yaml"), contract, statistics_of, tmp_path / "bundle")
+    if missing(Serving(backend)):
+        pytest.skip(missing(Serving(backend)))
+    with pytest.raises(
+        ConfigError, match=r"how many steps it takes, so that it is no fixed graph; backend=eager draws"
+    ):
+        make_runtime(bundle, Serving(backend))
 
 
 def test_what_this_machine_lacks_is_one_sentence_with_what_there_is(contract, statistics_of, tmp_path, monkeypatch):

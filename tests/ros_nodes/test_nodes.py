@@ -83,7 +83,17 @@ def test_a_wrong_bundle_is_refused_in_one_sentence_and_a_right_one_can_follow(
     assert policy.state() == "unconfigured"
     assert sentence in policy.child.log.read_text()
     assert "Traceback" not in policy.child.log.read_text()
-    policy.set_parameters({"bundle": str(bundle)})
+    policy.set_parameters({"bundle": str(bundle), "serving": "{backend: onx}"})
+    with pytest.raises(RobotError, match=r"Backend 'onx' does not exist.*Did you mean 'onnx'"):
+        policy.change_state("configure")
+    policy.set_parameters({"serving": "{precision: float32}", "engine": "fast"})
+    with pytest.raises(RobotError, match=r"'engine' of node 'policy' is 'fast'; settings by name are needed"):
+        policy.change_state("configure")
+    policy.set_parameters({"engine": "{steps: 3, method: identity}"})
+    policy.change_state("configure")
+    assert policy.state() == "inactive"
+    policy.change_state("cleanup")
+    policy.set_parameters({"engine": "", "serving": ""})
     policy.change_state("configure")
     assert policy.state() == "inactive"
 

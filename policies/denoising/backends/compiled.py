@@ -16,7 +16,7 @@ from praxon.errors import ConfigError
 from praxon.policies.bundle import Bundle
 from praxon.policies.denoising.backends.machine import cpu_flags
 from praxon.policies.denoising.backends.registry import Serving, cache_folder
-from praxon.policies.denoising.tracing import differentiates, straight_line
+from praxon.policies.denoising.tracing import differentiates, require_fixed, straight_line
 from praxon.policies.torch_runtime import TorchRuntime
 
 
@@ -34,6 +34,7 @@ class CompiledRuntime(TorchRuntime):
     name = "compile"
 
     def __init__(self, bundle: Bundle, serving: Serving) -> None:
+        require_fixed(bundle.policy)
         super().__init__(bundle.policy.to(serving.device), serving.precision)
         torch.set_num_threads(serving.threads)
         self.batch = serving.batch

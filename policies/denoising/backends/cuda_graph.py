@@ -11,6 +11,7 @@ from torch import Tensor
 from praxon.errors import ConfigError
 from praxon.policies.bundle import Bundle
 from praxon.policies.denoising.backends.registry import Serving
+from praxon.policies.denoising.tracing import require_fixed
 from praxon.policies.torch_runtime import TorchRuntime
 
 WARM_UPS = 3
@@ -29,6 +30,7 @@ class CudaGraphRuntime(TorchRuntime):
 
     def __init__(self, bundle: Bundle, serving: Serving) -> None:
         device = "cuda" if serving.device == "cpu" else serving.device
+        require_fixed(bundle.policy)
         super().__init__(bundle.policy.to(device), serving.precision)
         self.batch = serving.batch
         self._inputs = self.function.examples(serving.batch)
