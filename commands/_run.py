@@ -130,10 +130,10 @@ def task_of(config: Config) -> dict[str, Any]:
     if config.bundle is None:
         require(chosen is not None, f"No task was given. Tasks: {', '.join(options('task'))}.")
         return plain(chosen)
-    from praxon.policies.bundle import load_bundle
+    from praxon.policies.denoising.backends.registry import contract_of
     from praxon.sim.factory import task_config, task_name
 
-    own = load_bundle(Path(str(config.bundle))).contract.task
+    own = contract_of(Path(str(config.bundle))).task
     if chosen is None:
         return task_config(own)
     name = task_name(plain(chosen))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import open_dict
 from rich.table import Table
 
 from praxon.commands._hydra import Config, compose_config
@@ -168,7 +169,8 @@ def _success(config: Config, folder: Path, settings: Mapping[str, Any], serving:
         "eval",
         [f"bundle={config.bundle}", f"episodes={config.episodes}", f"seed={config.seed}", f"workers={config.workers}"],
     )
-    described.task, described.robot, described.run_dir = config.task, config.robot, str(folder)
+    with open_dict(described):  # a task that was not chosen has no place in a config
+        described.task, described.robot, described.run_dir = config.get("task"), config.robot, str(folder)
     described.engine = {"cache": None, **settings} if settings else None
     described.serving = dict(serving) or None
     return float(evaluate(described)["success_rate"])
