@@ -16,6 +16,7 @@ from praxon.policies.bundle import load_bundle, save_bundle
 from praxon.policies.denoising.backends import registry
 from praxon.policies.denoising.backends.machine import has_compiler
 from praxon.policies.denoising.backends.registry import Serving, make_runtime, missing, open_runtime
+from praxon.policies.denoising.backends.seal import seal, sealed
 from praxon.policies.denoising.engine import METHODS
 from praxon.policies.denoising.export import export
 from praxon.policies.denoising.reference import reference_chunk
@@ -112,6 +113,18 @@ def test_a_compiled_policy_draws_the_same_chunks_and_is_compiled_once(contract, 
     np.testing.assert_array_equal(again.chunks(window, noise), drawn)
     with pytest.raises(ConfigError, match=r"compiled for 2 chunks at once; 1 were asked for\. batch=1 compiles"):
         again.chunks(window, noise[:1])
+    # What somebody else put in its place, or compiled, is never loaded.
+    (package,) = (tmp_path / "bundle.compiled").glob("compile-*/chunk.pt2")
+    assert sealed(package)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
+    assert not sealed(package)
+    with pytest.raises(ConfigError, match="cannot be compiled"):  # it tries to compile again
+        make_runtime(load_bundle(tmp_path / "bundle"), Serving("compile", batch=2))
+    seal(package)
+    assert sealed(package)
+    assert (tmp_path / "another" / "praxon" / "engine.key").stat().st_mode & 0o077 == 0
+    package.write_bytes(package.read_bytes() + b"x")
+    assert not sealed(package)
 
 
 @needs_openvino

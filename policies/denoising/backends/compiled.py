@@ -1,6 +1,6 @@
 """torch's compiler: the whole of ``Policy.sample`` as one compiled function, kept beside the bundle as a shared library.
 
-Compiling takes tens of seconds, once; loading takes well under one.
+Compiling takes tens of seconds, once; loading takes well under one. A library that this user did not compile is never loaded.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from praxon.errors import ConfigError
 from praxon.policies.bundle import Bundle
 from praxon.policies.denoising.backends.machine import cpu_flags
 from praxon.policies.denoising.backends.registry import Serving, cache_folder
+from praxon.policies.denoising.backends.seal import seal, sealed
 from praxon.policies.denoising.tracing import differentiates, require_fixed, straight_line
 from praxon.policies.torch_runtime import TorchRuntime
 
@@ -41,7 +42,7 @@ class CompiledRuntime(TorchRuntime):
         flags = hashlib.sha256(" ".join(sorted(cpu_flags())).encode()).hexdigest()[:8]
         folder = cache_folder(bundle, serving, {"torch": torch.__version__, "processor": flags})
         package = folder / "chunk.pt2"
-        if not package.is_file():
+        if not sealed(package):
             folder.mkdir(parents=True, exist_ok=True)
             self._compile(package)
         self._compiled: Any = torch._inductor.aoti_load_package(str(package))
@@ -67,6 +68,7 @@ class CompiledRuntime(TorchRuntime):
                 program = torch.export.export(function, examples)
                 torch._inductor.aoti_compile_and_package(program, package_path=str(partial))
             partial.replace(package)
+            seal(package)
         except Exception as error:
             kind = type(self.policy).__name__
             first = str(error).strip().splitlines()[:1]
