@@ -42,7 +42,10 @@ def run(config: Config) -> dict[str, Any]:
         f"{type(policy).__name__} has no blocks that could be cached; policies with a transformer or a U-Net have.",
     )
     assert isinstance(policy, GenerativePolicy)
-    policy.configure_engine({"cache": None})
+    method = policy.engine.method
+    policy.configure_engine(
+        {"cache": None, "method": None}
+    )  # a schedule is of the steps; how chunks continue is not in it
     policy.configure_engine(plain(config.engine) if config.engine else {})
     changes = Changes()
     world = make_world(task_of(config), plain(config.robot), policy_contract=bundle.contract)
@@ -58,7 +61,7 @@ def run(config: Config) -> dict[str, Any]:
     evaluations = len(changes.similarity(blocks[0].name))
     updates = make_updates(changes, blocks, min(config.updates, evaluations), config.bubbling)
     schedule = CacheSchedule(updates, evaluations, policy.engine.sampler.settings(), bundle.weights)
-    policy.configure_engine({"cache": schedule.to_dict()})
+    policy.configure_engine({"cache": schedule.to_dict(), "method": method})
     out = bundle.path if config.out is None else Path(str(config.out))
     rest = {key: bundle.engine[key] for key in ("serving",) if key in bundle.engine}
     save_engine(bundle, {**policy.engine_settings(), **rest}, out)

@@ -53,6 +53,9 @@ class Runner(ABC):
     def collect(self) -> Outcome | None:
         """The outcome, once, when there is one. Raises what the job raised."""
 
+    def discard(self) -> None:  # noqa: B027  (what a thread is at comes with the tag of its episode, and is dropped then)
+        """Forget what was submitted, where that is possible."""
+
     def close(self) -> None:  # noqa: B027  (most runners hold nothing)
         """Release what the runner holds."""
 
@@ -80,6 +83,9 @@ class InlineRunner(Runner):
     def collect(self) -> Outcome | None:
         outcome, self._outcome = self._outcome, None
         return outcome
+
+    def discard(self) -> None:
+        self._outcome = None
 
 
 class DelayedRunner(InlineRunner):
@@ -206,6 +212,8 @@ class ChunkAgent:
     def reset(self, seed: int | None = None) -> None:
         """Start an episode: forget observations and chunks, seed the noise (with the constructor's seed by default)."""
         self._episode += 1
+        self.runner.discard()
+        self.delays.clear()
         self._history.reset()
         self._executor.reset()
         self._generator = np.random.default_rng(self._seed if seed is None else seed)

@@ -70,23 +70,25 @@ def save_bundle(
     Raises:
         BundleError: the path holds something else, or the file system refused; an old bundle is then as it was.
     """
-    contents = {
-        "model.safetensors": safetensors.torch.save(_tensors(policy)),
-        "contract.yaml": _yaml(policy.contract.to_dict()),
-        "config.yaml": _yaml(dict(config)),
-        "engine.yaml": _yaml(dict(policy.engine_settings() if engine is None else engine)),
-        "card.md": card.encode(),
-    }
-    return write_manifested(Path(path), contents, FORMAT_VERSION, "bundle")
+    settings = policy.engine_settings() if engine is None else engine
+    return _write(Path(path), safetensors.torch.save(_tensors(policy)), policy.contract, config, settings, card)
 
 
 def save_engine(bundle: Bundle, engine: Mapping[str, Any], path: Path | None = None) -> str:
     """Write a bundle again with another ``engine.yaml``, in its own place or another; returns the new digest.
 
+    Its weights stay the same file to the byte: cache schedules and densities name them by its hash.
+
     Raises:
-        BundleError: see ``save_bundle``.
+        BundleError: see ``save_bundle``; or the weights are no longer those that were loaded.
     """
-    return save_bundle(bundle.path if path is None else path, bundle.policy, bundle.config, engine, bundle.card)
+    weights = (bundle.path / "model.safetensors").read_bytes()
+    if hashlib.sha256(weights).hexdigest() != bundle.weights:
+        raise BundleError(
+            f"The weights of bundle '{bundle.path}' have changed since they were loaded; load them again."
+        )
+    out = Path(bundle.path if path is None else path)
+    return _write(out, weights, bundle.contract, bundle.config, engine, bundle.card)
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -160,6 +162,24 @@ def _load_weights(path: Path, policy: Policy, content: bytes) -> None:
 
 
 # -- writing ------------------------------------------------------------------------------------------
+
+
+def _write(
+    path: Path,
+    weights: bytes,
+    contract: PolicyContract,
+    config: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    card: str,
+) -> str:
+    contents = {
+        "model.safetensors": weights,
+        "contract.yaml": _yaml(contract.to_dict()),
+        "config.yaml": _yaml(dict(config)),
+        "engine.yaml": _yaml(dict(engine)),
+        "card.md": card.encode(),
+    }
+    return write_manifested(path, contents, FORMAT_VERSION, "bundle")
 
 
 def _tensors(policy: Policy) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from praxon.policies.build import build_policy_for
 from praxon.policies.bundle import Bundle
 from praxon.policies.denoising.samplers import Sampler
 from praxon.policies.generative import GenerativePolicy
-from praxon.policies.networks.blocks import BlockName, Run, run_all
+from praxon.policies.networks.blocks import BlockName, Run, run_all, under
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.encoders import Encoder
 from praxon.policies.normalizer import Normalizer
@@ -100,7 +100,7 @@ class ComposedDenoiser(Denoiser):
         each = zip(self._networks, self.weights, self._split(modulation), condition, strict=True)
         for index, (network, weight, own, seen) in enumerate(each):
             if weight > 0:
-                predicted = weight * network.denoise(noisy_BTA, own, seen, features, _under(f"{index}.", run))
+                predicted = weight * network.denoise(noisy_BTA, own, seen, features, under(f"{index}.", run))
                 total_BTA = predicted if total_BTA is None else total_BTA + predicted
         assert total_BTA is not None  # weights sum to 1
         return total_BTA
@@ -114,6 +114,11 @@ class ComposedDenoiser(Denoiser):
             for block in network.block_names
             if weight > 0
         )
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether one of the networks does."""
+        return any(network.differentiates for network in self._networks)
 
     @property
     def own_times(self) -> bool:
@@ -185,6 +190,8 @@ class ComposedPolicy(GenerativePolicy):
             actions=first.actions.kind,
             lead=first.lead,
         )
+        shared = set.intersection(*(set(parent.learned_methods) for parent in self.parents))
+        self.learned_methods = tuple(sorted(shared))
         self.configure_engine({**first.engine_settings(), "cache": None})
 
     def make_encoder(self, config: Mapping[str, Any]) -> Encoder:
@@ -381,7 +388,3 @@ def _shown(values: Tensor) -> str:
     """The first row, in few digits."""
     row = values.reshape(-1, values.shape[-1])[0]
     return "(" + ", ".join(f"{value:.4g}" for value in row.tolist()) + ")"
-
-
-def _under(prefix: str, run: Run) -> Run:
-    return lambda name, compute: run(prefix + name, compute)

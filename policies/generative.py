@@ -29,6 +29,9 @@ from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.encoders import Encoder
 from praxon.policies.prefix import PrefixTraining, delay_weights
 
+LEARNED_METHODS = {"prefix": "policy.prefix_delays=[1,1,1,1,1]", "streaming": "policy.streaming=0.8"}
+"""Ways of continuing chunks that have to be trained, and the setting that does."""
+
 
 class GenerativePolicy(Policy):
     """Parent of every policy that draws chunks from noise.
@@ -50,6 +53,8 @@ class GenerativePolicy(Policy):
 
     encoder: Encoder
     network: Denoiser
+    learned_methods: tuple[str, ...] = ()
+    """Ways of continuing chunks that the weights were trained for."""
 
     def __init__(
         self,
@@ -99,8 +104,9 @@ class GenerativePolicy(Policy):
         if delays is None:
             return None
         self.network.require_own_times()
-        self.engine.method = "prefix"
-        return PrefixTraining(delays, self.contract.chunk.horizon)
+        self.learned_methods += ("prefix",)
+        self.configure_engine({"method": "prefix"})
+        return PrefixTraining(delays, self.contract.chunk.horizon, self.lead)
 
     def make_streaming(self, share: float) -> float:
         """Training with a flow time for each action, in this share of the samples; what was trained so draws chunks so."""
@@ -111,6 +117,7 @@ class GenerativePolicy(Policy):
         if self.engine.method is not None:
             raise ConfigError("A policy is trained for streaming or with prefix_delays, not for both.")
         self.network.require_own_times()
+        self.learned_methods += ("streaming",)
         self.configure_engine({"method": "streaming"})
         return float(share)
 
@@ -241,6 +248,11 @@ class GenerativePolicy(Policy):
             engine = self._make_engine(chosen, {**options, "cache": cache})
         except (TypeError, ValueError) as error:
             raise ConfigError(f"The engine settings {chosen | options} cannot be used: {error}.") from error
+        if engine.method in LEARNED_METHODS and engine.method not in self.learned_methods:
+            raise ConfigError(
+                f"This policy was not trained to continue chunks by {engine.method}; {LEARNED_METHODS[engine.method]} trains one "
+                "that is. guided, identity and warm_start need no training."
+            )
         if engine.method == "streaming" and self.lead:
             raise ConfigError(
                 f"Streaming begins at the newest observation; this policy's chunks begin {self.lead} rows before it."

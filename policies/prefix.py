@@ -24,12 +24,13 @@ class PrefixTraining:
     Args:
         delays: weight of each number of given actions, from 0 on; [1, 1, 1] is none, one or two, equally often.
         horizon: T.
+        lead: rows of a chunk before the newest observation, which are never given.
 
     Raises:
         ConfigError: weights that are no distribution, or more given actions than the chunk has.
     """
 
-    def __init__(self, delays: Sequence[float], horizon: int) -> None:
+    def __init__(self, delays: Sequence[float], horizon: int, lead: int = 0) -> None:
         weights = [float(weight) for weight in delays]
         if not weights or min(weights) < 0 or not 0 < sum(weights) < math.inf:
             raise ConfigError(
@@ -39,14 +40,15 @@ class PrefixTraining:
             raise ConfigError(
                 f"Delays of up to {len(weights) - 1} control steps leave nothing to draw of a chunk of {horizon} actions."
             )
-        self.delays = tuple(weights)
+        self.delays, self.lead = tuple(weights), lead
 
     def draw(self, action_BTA: Tensor, generator: torch.Generator) -> Tensor:
         """Which actions of these chunks are given (B, T)."""
         batch_size, horizon = action_BTA.shape[0], action_BTA.shape[1]
         weights = torch.tensor(self.delays, device=generator.device)
         delay_B = torch.multinomial(weights, batch_size, replacement=True, generator=generator)
-        return torch.arange(horizon, device=generator.device) < delay_B[:, None]
+        row_T = torch.arange(horizon, device=generator.device) - self.lead
+        return (row_T >= 0) & (row_T < delay_B[:, None])
 
     @staticmethod
     def count(given_BT: Tensor) -> Tensor:

@@ -93,6 +93,7 @@ class Contrast(Selector):
     def scores(self, chunks_NTA: np.ndarray, window: Window, plan: PlannedRows | None) -> np.ndarray:
         """See ``Selector.scores``."""
         drawn_MTA = self.weak.chunks(window, self._noise, plan if self.weak.continues else None)
+        drawn_MTA = same_signs(drawn_MTA, chunks_NTA[0], self.weak.contract)
         good, weak = self._good(chunks_NTA, window, plan), self._good(drawn_MTA, window, plan)
         scores_N = np.full(len(chunks_NTA), -np.inf)
         if len(good):
@@ -119,6 +120,16 @@ def _distances(one_NTA: np.ndarray, other_MTA: np.ndarray) -> np.ndarray:
     """Mean distance of the rows (N, M)."""
     distances: np.ndarray = np.linalg.norm(one_NTA[:, None] - other_MTA[None], axis=-1).mean(axis=-1)
     return distances
+
+
+def same_signs(chunks_NTA: np.ndarray, reference_TA: np.ndarray, contract: PolicyContract) -> np.ndarray:
+    """Chunks whose quaternions point where those of the reference do: q and -q are one rotation, but far apart as numbers."""
+    if contract.action.kind != "pose":
+        return chunks_NTA
+    along_NT = (chunks_NTA[..., 3:7] * reference_TA[..., 3:7]).sum(axis=-1)
+    turned = chunks_NTA.copy()
+    turned[..., 3:7] *= np.where(along_NT < 0, -1.0, 1.0)[..., None].astype(chunks_NTA.dtype)
+    return turned
 
 
 class Value(Selector):
@@ -187,6 +198,9 @@ class SelectingRuntime(Runtime):
         best = []
         for noises in noise:
             drawn_NTA = self.runtime.chunks(window, noises, plan if self.runtime.continues else None)
+            known = plan is not None and plan.weights_T.any()
+            reference_TA = plan.actions_TA if plan is not None and known else drawn_NTA[0]
+            drawn_NTA = same_signs(drawn_NTA, reference_TA, self.contract)
             scores_N = self.selector.scores(drawn_NTA, window, plan)
             # What is not finite is never better than anything.
             scores_N = np.where(np.isfinite(drawn_NTA).all(axis=(1, 2)) & np.isfinite(scores_N), scores_N, -np.inf)

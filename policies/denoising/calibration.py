@@ -132,11 +132,14 @@ def make_updates(
         blocks: in the order of execution.
         count: M, runs of a block that is not bubbled.
         bubbling: n.
-        final: also run every block at the last evaluation, whose error no later one corrects.
+        final: run every block at the last evaluation, whose error no later one corrects; where M is more than one.
     """
     updates = {}
     for block in blocks:
         similarity_KK = changes.similarity(block.name)
-        last = {len(similarity_KK) - 1} if final else set()
-        updates[block.name] = tuple(sorted({*best_updates(similarity_KK, count), *last}))
+        if final and count > 1:  # the best of those that contain the last, which serves itself alone
+            last = len(similarity_KK) - 1
+            updates[block.name] = (*best_updates(similarity_KK[:last, :last], count - 1), last)
+        else:
+            updates[block.name] = best_updates(similarity_KK, count)
     return bubble(updates, blocks, {block.name: changes.volatility(block.name) for block in blocks}, bubbling)

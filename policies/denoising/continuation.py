@@ -13,7 +13,6 @@ and the less sure the later they are. Sampling then is inpainting.
 Shapes: B batch, T action tokens, A action size.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,7 +42,10 @@ def guided(
     On the straight path x = (1 - t) e + t a with expected clean chunk a'(x) and its Jacobian J, equations 1 to 4 of
     arXiv 2506.07339:
 
-        a' <- a' + (1 - t) min(limit, (t^2 + (1 - t)^2) / (t (1 - t))) J^T W (Y - a')
+        a' <- a' + (1 - t) min(limit, (t^2 + (1 - t)^2) / (t (1 - t)), 1 / step) J^T W (Y - a')
+
+    The last bound is ours: a step of length d moves what is expected by d times the pull, and with few steps a larger one would go
+    beyond the plan.
 
     Every other path alpha a + sigma e is the straight one at t = alpha / (alpha + sigma), scaled by alpha + sigma.
 
@@ -55,13 +57,15 @@ def guided(
         through_network: J of the network; else of what the sampler makes of its answer, as if that were constant.
     """
     weights_BT1 = plan.weights_BT[..., None]
+    times = [alpha / (alpha + sigma) for alpha, sigma in map(sampler.path, range(len(sampler.times)))]
 
     def corrected(x_BTA: Tensor, index: int) -> Tensor:
         alpha, sigma = sampler.path(index)
-        time = alpha / (alpha + sigma)
-        strength = limit
+        time = times[index]
+        step = min((later for later in times if later > time + 1e-9), default=1.0) - time
+        strength = min(limit, 1.0 / max(step, 1e-9))
         if 0.0 < time < 1.0:
-            strength = min(limit, (time**2 + (1.0 - time) ** 2) / (time * (1.0 - time)))
+            strength = min(strength, (time**2 + (1.0 - time) ** 2) / (time * (1.0 - time)))
 
         def clean(x_BTA: Tensor) -> Tensor:
             return sampler.clean(x_BTA, evaluate(x_BTA, index), index)
@@ -86,8 +90,3 @@ def overwritten(x_BTA: Tensor, plan: Plan) -> Tensor:
 def fixed_rows(plan: Plan) -> Tensor:
     """Which rows are fixed (B, T)."""
     return plan.weights_BT >= 1.0
-
-
-def plan_of(rows_HA: Tensor, weights: Sequence[float]) -> Plan:
-    """The plan of a single robot: one sample."""
-    return Plan(rows_HA[None], torch.tensor([list(weights)], dtype=rows_HA.dtype, device=rows_HA.device))

@@ -67,7 +67,7 @@ class DiffusionSampler(Sampler):
         for index, stage in enumerate(self._unrolled.stages):
             noisy = stage.scale * states[index]
             free = self.clean(noisy, evaluate(noisy, index), index)
-            clean.append(free if self.clip is None else free.clamp(-self.clip, self.clip))
+            clean.append(self.bounded(free))
             terms = [weight * states[j] for j, weight in stage.states] + [
                 weight * clean[j] for j, weight in stage.clean
             ]
@@ -95,6 +95,10 @@ class DiffusionSampler(Sampler):
     def path(self, index: int) -> tuple[float, float]:
         """alpha and sigma of the level."""
         return self._alpha_sigma[index]
+
+    def bounded(self, clean: Tensor) -> Tensor:
+        """Clipped, where there is a clip."""
+        return clean if self.clip is None else clean.clamp(-self.clip, self.clip)
 
     def level_at(self, time: float) -> Level:
         """The level of the schedule at that share of it, at most the noisiest; clean data at 1."""

@@ -106,6 +106,8 @@ class DenoisingEngine:
             network.require_own_times()
         if self.method in ("guided", "identity"):
             self.sampler.path(0)
+        if self.method in RESTARTS:
+            self.sampler.level_at(0.5)
         self._way(horizon)
 
     def freeze(self, network: Denoiser, horizon: int) -> None:
@@ -210,8 +212,8 @@ class DenoisingEngine:
         if way is None:
             return Modulations(plain, plain, plain)
         rows = []
+        shared = all(len(set(times)) == 1 for times in way.times)
         for each in (way, cold_way(way.steps, horizon)):
-            shared = all(len(set(times)) == 1 for times in each.times)
             told = [[self.sampler.level_at(t).time for t in (times[:1] if shared else times)] for times in each.times]
             rows.append(network.modulation(torch.tensor(told[:-1], dtype=torch.float32, device=device)))
         return Modulations(plain, *rows)

@@ -119,8 +119,9 @@ def restarted(
     clean_BTA = x_BTA
     for index in range(way.steps):
         prediction_BTA = evaluate(x_BTA, index)
-        clean_BTA = sampler.clean_at(x_BTA, prediction_BTA, alphas[index], sigmas[index])
+        free_BTA = sampler.clean_at(x_BTA, prediction_BTA, alphas[index], sigmas[index])
+        clean_BTA = sampler.bounded(free_BTA)
         if index + 1 < way.steps:
-            noise_now_BTA = (x_BTA - alphas[index] * clean_BTA) / sigmas[index]
+            noise_now_BTA = (x_BTA - alphas[index] * free_BTA) / sigmas[index]
             x_BTA = alphas[index + 1] * clean_BTA + sigmas[index + 1] * noise_now_BTA
     return clean_BTA

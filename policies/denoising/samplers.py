@@ -77,6 +77,10 @@ class Sampler(ABC):
         """``clean`` anywhere on the path: at numbers, or at one for each action."""
         raise NotImplementedError
 
+    def bounded(self, clean: Tensor) -> Tensor:
+        """A clean chunk within the bounds that the sampler keeps to, if it keeps to any."""
+        return clean
+
     def level_at(self, time: float) -> Level:
         """The level at any flow time.
 
@@ -84,7 +88,7 @@ class Sampler(ABC):
             ConfigError: this sampler follows no such path, so that nothing can begin in the middle of it.
         """
         raise ConfigError(
-            f"{type(self).__name__} follows no path between noise and data, so that nothing can begin in the middle of it."
+            f"Nothing can begin in the middle of the steps of {type(self).__name__}; flow matching and diffusion can warm_start."
         )
 
     def prediction(self, x: Tensor, clean: Tensor, index: int) -> Tensor:

@@ -28,6 +28,11 @@ class BlockName:
     feed_forward: bool
 
 
+def under(prefix: str, run: Run) -> Run:
+    """``run`` for a network inside another, whose blocks are named behind ``prefix``."""
+    return lambda name, block: run(prefix + name, block)
+
+
 def run_all(name: str, compute: Compute) -> Tensor:
     """Run every block."""
     return compute()

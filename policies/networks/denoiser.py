@@ -8,7 +8,7 @@ Shapes: B batch, T action tokens, A action size, S observation tokens, D width o
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,6 @@ class Denoiser(nn.Module, ABC):
     A subclass's constructor takes ``(action_size, horizon, num_tokens, token_width, *, spans=False, ...)``; with
     ``spans`` the network is told a second time as well, the length of the step it shall predict.
     """
-
-    differentiates: ClassVar[bool] = False
-    """Whether its prediction is a derivative of what it computes."""
 
     @abstractmethod
     def condition(self, tokens_BSD: Tensor) -> Any:
@@ -62,6 +59,11 @@ class Denoiser(nn.Module, ABC):
     def block_names(self) -> tuple[BlockName, ...]:
         """Blocks that go through ``run``, in order; none where the network has nothing to skip."""
         return ()
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether its prediction is a derivative of what it computes."""
+        return False
 
     @property
     def own_times(self) -> bool:

@@ -81,8 +81,6 @@ class EnergyTransformer(Denoiser):
         ConfigError: D is not divisible by N, or an unknown size.
     """
 
-    differentiates = True
-
     def __init__(
         self,
         action_size: int,
@@ -121,6 +119,11 @@ class EnergyTransformer(Denoiser):
     def modulation(self, time_BT: Tensor, span_BT: Tensor | None = None) -> Tensor:
         """Nothing, once per time."""
         return time_BT.new_zeros(len(time_BT), 0)
+
+    @property
+    def differentiates(self) -> bool:
+        """It does."""
+        return True
 
     def energy(self, action_BTA: Tensor, condition: EnergyCondition) -> Tensor:
         """E of each chunk, (B,)."""

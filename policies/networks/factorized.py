@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from praxon.contract import PolicyContract
 from praxon.policies.build import build_part
-from praxon.policies.networks.blocks import BlockName, Run, run_all
+from praxon.policies.networks.blocks import BlockName, Run, run_all, under
 from praxon.policies.networks.denoiser import Denoiser
 from praxon.policies.networks.encoders import Encoder
 from praxon.policies.networks.transformer import Condition, TransformerDenoiser
@@ -116,7 +116,7 @@ class FactorizedDenoiser(Denoiser):
     ) -> Tensor:
         """See ``Denoiser.denoise``; ``features`` are those of the base's layers after correction."""
         of_base, of_residual = modulation.chunk(2, dim=2)
-        run_base, run_residual = _under("base.", run), _under("residual.", run)
+        run_base, run_residual = under("base.", run), under("residual.", run)
         if condition.residual is None:
             return self.base.denoise(noisy_BTA, of_base, condition.base, features, run_base)
         tapped: list[Tensor] = []
@@ -157,10 +157,6 @@ class FactorizedDenoiser(Denoiser):
 
     def _is_whole(self, tokens_BSD: Tensor) -> bool:
         return tokens_BSD.shape[1] > self.num_first
-
-
-def _under(prefix: str, run: Run) -> Run:
-    return lambda name, compute: run(prefix + name, compute)
 
 
 @contextmanager

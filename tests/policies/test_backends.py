@@ -144,7 +144,9 @@ def test_reduced_precision_stays_within_a_stated_bound(contract, statistics_of, 
 @needs_onnx
 @pytest.mark.parametrize("method", METHODS)
 def test_exported_graphs_continue_plans(method, contract, statistics_of, tmp_path):
-    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=2)
+    trained = {"prefix": {"prefix_delays": [1, 1]}, "streaming": {"streaming": 0.5}}.get(method, {})
+    path = CONFIGS[0].with_name("flow.yaml")
+    bundle = make_bundle(path, contract, statistics_of, tmp_path / "bundle", steps=2, **trained)
     bundle.policy.configure_engine({"method": method})
     window, noise = inputs_of(bundle)
     plan = PlannedRows(np.full((8, 3), 0.4), np.array([1, 1, 0.5, 0.2, 0, 0, 0, 0]))

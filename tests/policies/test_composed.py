@@ -143,9 +143,9 @@ def test_parents_are_composed_as_they_are_drawn_from_not_as_they_were_trained(ma
     assert torch.equal(drawn(loaded.policy, batch), drawn(other.policy, batch))
 
 
-@pytest.mark.parametrize("method", ["guided", "prefix"])
+@pytest.mark.parametrize("method", ["guided", "prefix", "streaming"])
 def test_a_composition_continues_chunks_as_its_parents_do(method, make, batch_of):
-    delays = {"prefix_delays": [1, 1, 1]} if method == "prefix" else {}
+    delays = {"prefix": {"prefix_delays": [1, 1, 1]}, "streaming": {"streaming": 0.5}}.get(method, {})
     one, other = make("one", **delays), make("other", network="causal", seed=1, **delays)
     batch = batch_of(one.contract, 1)
     plan = Plan(batch["action"], torch.tensor([[1.0, 1.0, 0.5, 0.2, 0, 0, 0, 0]]))

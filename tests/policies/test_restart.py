@@ -159,6 +159,24 @@ def test_streaming_tells_each_action_its_time(contract, statistics_of, batch_of)
     assert torch.equal(shared, shared[:, :1].expand_as(shared))
 
 
+def test_a_clip_holds_from_the_first_step_on():
+    # A network that errs by a thousandth at the noisiest level, where the clean chunk is a thousandth of what it sees.
+    sampler = DiffusionSampler(NoiseSchedule(), "epsilon", clip=1.0, solver="ddim", steps=10)
+    noise = torch.randn(64, 4, 2, generator=torch.Generator().manual_seed(0))
+    for weights in (torch.zeros(64, 4), torch.ones(64, 4)):
+        plan = Plan(torch.full((64, 4, 2), 0.5), weights)
+        drawn = restarted(lambda x, index: 1.1 * x, sampler, plan, noise, warm_way(10, 0.5, 4))
+        assert drawn.abs().max() <= 1.0
+
+
+def test_what_was_not_trained_is_refused(contract, statistics_of):
+    policy = make(contract, statistics_of)
+    for method, setting in (("prefix", "prefix_delays"), ("streaming", "streaming=0.8")):
+        with pytest.raises(ConfigError, match=f"not trained to continue chunks by {method}; .*{setting}"):
+            policy.configure_engine({"method": method})
+    make(contract, statistics_of, prefix_delays=[1, 1]).configure_engine({"method": "prefix"})
+
+
 def test_what_cannot_begin_again_says_so(contract, statistics_of):
     policy = make(contract, statistics_of)
     with pytest.raises(ConfigError, match=r"between flow time 0 \(noise\) and 1 \(data\); got 1"):
@@ -169,5 +187,5 @@ def test_what_cannot_begin_again_says_so(contract, statistics_of):
         make(contract, statistics_of, streaming=1.5)
     with pytest.raises(ConfigError, match="one flow time for a whole chunk"):
         make(contract, statistics_of, network=UNET, streaming=0.5)
-    with pytest.raises(ConfigError, match="nothing can begin in the middle"):
+    with pytest.raises(ConfigError, match="Nothing can begin in the middle of the steps of SpanSampler"):
         SpanSampler().level_at(0.5)
