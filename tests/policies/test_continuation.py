@@ -103,14 +103,14 @@ def test_guidance_through_the_network_carries_a_fixed_row_to_the_rows_that_depen
 
 @pytest.mark.parametrize("through", [True, False])
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
-@pytest.mark.parametrize("kind", ["euler", "heun", "ddim", "dpmpp_2m", "karras"])
+@pytest.mark.parametrize("kind", ["euler", "heun", "dpmpp_2m", "karras"])
 def test_few_steps_go_towards_the_plan_and_hardly_beyond_it(kind, steps, through):
     if kind in ("euler", "heun"):
         sampler = FlowSampler(kind, steps)
     elif kind == "karras":
         sampler = KarrasSampler(Preconditioning(), steps=steps, solver="ddim")
     else:
-        sampler = DiffusionSampler(NoiseSchedule(), "sample", solver=kind, steps=steps, spacing="trailing")
+        sampler = DiffusionSampler(NoiseSchedule(), "sample", solver=kind, steps=steps)
     covariance = torch.eye(2, dtype=torch.float64)
     noise = torch.randn(4000, 2, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     plan = Plan(torch.full_like(noise, 1.5), torch.tensor([[1.0, 0.0]]).double().expand(4000, 2))
