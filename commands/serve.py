@@ -4,6 +4,7 @@ Runs until Ctrl-C, or with episodes=N runs N unseen episodes through the graph a
 Example: praxon serve bundle=runs/demo/bundle robot=panda
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def run(config: Config) -> dict[str, Any]:
         **success_summary(successes, len(episodes)),
         "latency_ms": latency_summary(latencies),
         "inference_ms": latency_summary(inference),
+        "delays": [math.ceil(value / 1e3 / contract.chunk.control_period_s) for value in inference],
         "seconds": work.seconds,
         "episode_results": [
             {

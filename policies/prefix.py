@@ -61,7 +61,8 @@ def delay_weights(path: Path, period_s: float) -> list[float]:
     """How often each delay occurred in a log: the shares of 0, 1, 2, ... control steps.
 
     Args:
-        path: JSON with ``inference_ms`` (a list, as a policy node's status carries it) or ``delays`` (control steps).
+        path: JSON with ``delays`` (a list of control steps, as ``praxon serve episodes=...`` leaves it in its result.json) or
+            ``inference_ms`` (a list, as a policy node's status carries it).
         period_s: control period [s].
 
     Raises:
@@ -73,14 +74,15 @@ def delay_weights(path: Path, period_s: float) -> list[float]:
         raise ConfigError(f"The log of delays '{path}' cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise ConfigError(f"The log of delays '{path}' is no JSON: {error}.") from error
-    if isinstance(log, Mapping) and log.get("delays"):
-        steps = [int(step) for step in log["delays"]]
-    elif isinstance(log, Mapping) and log.get("inference_ms"):
-        steps = [math.ceil(float(ms) / 1e3 / period_s) for ms in log["inference_ms"]]
-    else:
+    entries = log if isinstance(log, Mapping) else {}
+    lists = {name: entries.get(name) for name in ("delays", "inference_ms")}
+    kind, values = next(((name, found) for name, found in lists.items() if isinstance(found, list) and found), ("", []))
+    if not kind or any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         raise ConfigError(
-            f"The log of delays '{path}' holds neither inference_ms, a list of milliseconds, nor delays, of control steps."
+            f"The log of delays '{path}' holds neither delays, a list of control steps, as the result.json of praxon serve does, "
+            "nor inference_ms, a list of milliseconds."
         )
+    steps = [int(value) if kind == "delays" else math.ceil(float(value) / 1e3 / period_s) for value in values]
     if min(steps) < 0:
         raise ConfigError(f"The log of delays '{path}' holds a negative one.")
     return [steps.count(delay) / len(steps) for delay in range(max(steps) + 1)]

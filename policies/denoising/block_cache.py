@@ -61,7 +61,8 @@ class CacheSchedule:
                 if self.sampler.get(key) != sampler.get(key)
             )
             raise ConfigError(
-                f"The cache schedule was calibrated with another sampler: {different}; praxon calibrate makes one for this."
+                f"The cache schedule was calibrated with another sampler: {different}; praxon calibrate makes one for this, "
+                "engine={cache:null} does without."
             )
         names = [block.name for block in blocks]
         if set(names) != set(self.updates):

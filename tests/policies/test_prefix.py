@@ -45,7 +45,8 @@ def test_a_log_becomes_a_distribution(tmp_path):
     [
         (None, "cannot be read"),
         ("{", "is no JSON"),
-        ("{}", "holds neither inference_ms"),
+        ("{}", "holds neither delays, a list"),
+        ('{"inference_ms": {"p50": 3.0}}', "holds neither delays, a list"),
         ('{"delays": [-1]}', "negative"),
     ],
 )
