@@ -121,6 +121,28 @@ def require_numbers(config: Config, **least: float) -> None:
         require(value is None or (number and value >= minimum), f"{name} is {value}; at least {minimum:g} is needed.")
 
 
+def settings_of(config: Config, name: str, example: str) -> dict[str, Any]:
+    """A setting that holds settings by name, as plain containers; empty where it is null.
+
+    Args:
+        config: of the verb.
+        name: of the setting.
+        example: of a value, for errors.
+
+    Raises:
+        ConfigError: the setting holds something else.
+    """
+    value = config[name]
+    require(
+        value is None or isinstance(value, Mapping),
+        f"{name} is {value}; settings by name are needed, such as {name}={example}.",
+    )
+    return plain(value) if value else {}
+
+
+ENGINE_EXAMPLE, SERVING_EXAMPLE = "{steps:4}", "{backend:openvino}"
+
+
 def task_of(config: Config) -> dict[str, Any]:
     """The task that was chosen, or the one that the bundle is for.
 

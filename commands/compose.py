@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, plain, require
+from praxon.commands._run import ENGINE_EXAMPLE, Run, console, require, settings_of
 
 
 def run(config: Config) -> dict[str, Any]:
     """Compose as configured; returns what is written to result.json."""
     folders = [Path(str(folder)) for folder in config.bundles]
     require(len(folders) >= 2, "A composition has at least two parents; bundles=[<folder>,<folder>] names them.")
+    engine = settings_of(config, "engine", ENGINE_EXAMPLE)
     from praxon.policies.bundle import load_bundle, save_bundle
     from praxon.policies.composed import compose
 
     bundles = [load_bundle(folder) for folder in folders]
     for bundle in bundles:
-        bundle.policy.configure_engine(plain(config.engine) if config.engine else {})
+        bundle.policy.configure_engine(engine)
     count = len(bundles)
     weights = [1.0 / count] * count if config.weights is None else list(config.weights)
     policy, described = compose(bundles, weights)

@@ -4,7 +4,7 @@ Writes result.json with success, Wilson interval, latency and every episode; vid
 Example: praxon eval bundle=runs/lift-flow/bundle task=lift episodes=50 seed=7
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers, task_of
+from praxon.commands._run import (
+    ENGINE_EXAMPLE,
+    SERVING_EXAMPLE,
+    Run,
+    console,
+    plain,
+    progress_bar,
+    require,
+    require_numbers,
+    settings_of,
+    task_of,
+)
 from praxon.robots.base import Agent
 from praxon.sim.factory import make_world
 from praxon.sim.parallel import Worker, run_seeds
@@ -82,17 +93,12 @@ def run(config: Config) -> dict[str, Any]:
         config.agent != "policy" or config.bundle is not None,
         "No bundle was given; bundle=<folder> names a policy, agent=expert or agent=hold need none.",
     )
-    require(
-        config.engine is None or (isinstance(config.engine, Mapping) and config.agent == "policy"),
-        f"engine is {config.engine}; a policy's settings by name are needed, such as engine={{steps:4}}, and praxon info lists "
-        "those of a bundle.",
-    )
-    require(
-        config.serving is None or (isinstance(config.serving, Mapping) and config.agent == "policy"),
-        f"serving is {config.serving}; how a policy's chunks are computed is needed, such as serving={{backend:openvino}}.",
-    )
-    engine = plain(config.engine) if config.engine else {}
-    serving = {"threads": config.threads, **(plain(config.serving) if config.serving else {})}
+    engine = settings_of(config, "engine", ENGINE_EXAMPLE)
+    serving = settings_of(config, "serving", SERVING_EXAMPLE)
+    for name, chosen in (("engine", engine), ("serving", serving)):
+        require(not chosen or config.agent == "policy", f"{name} is of a policy, and agent={config.agent} is none.")
+    if config.threads is not None:
+        serving = {"threads": config.threads, **serving}
     make = partial(
         evaluator,
         task_of(config),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, plain, require, require_numbers
+from praxon.commands._run import ENGINE_EXAMPLE, Run, console, require, require_numbers, settings_of
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -17,11 +17,12 @@ def run(config: Config) -> dict[str, Any]:
         config.bundle is not None, "No bundle was given; bundle=<folder> names a policy, as praxon train leaves it."
     )
     require_numbers(config, batch=1)
+    engine = settings_of(config, "engine", ENGINE_EXAMPLE)
     from praxon.policies.bundle import load_bundle
     from praxon.policies.denoising.export import export
 
     bundle = load_bundle(Path(str(config.bundle)))
-    bundle.policy.configure_engine(plain(config.engine) if config.engine else {})
+    bundle.policy.configure_engine(engine)
     work = Run("export", config)
     work.start()
     out = work.path / "portable" if config.out is None else Path(str(config.out))

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from praxon.commands._hydra import Config, choice, task_name
-from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers, task_of
+from praxon.commands._run import (
+    ENGINE_EXAMPLE,
+    SERVING_EXAMPLE,
+    Run,
+    console,
+    progress_bar,
+    require,
+    require_numbers,
+    settings_of,
+    task_of,
+)
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import latency_summary, success_summary
 
@@ -25,6 +35,10 @@ def run(config: Config) -> dict[str, Any]:
         config.domain_id is None or config.domain_id <= 101,
         f"domain_id is {config.domain_id}; 0 to 101 are safe on every system.",
     )
+    drawing = {
+        "engine": settings_of(config, "engine", ENGINE_EXAMPLE),
+        "serving": settings_of(config, "serving", SERVING_EXAMPLE),
+    }
     from praxon.policies.denoising.backends.registry import contract_of
     from praxon.ros_nodes import graph
     from praxon.ros_nodes.serving import robot_contract
@@ -34,8 +48,7 @@ def run(config: Config) -> dict[str, Any]:
     bundle = Path(config.bundle)
     contract = contract_of(bundle)
     task, robot = task_name(task_of(config)), choice(config, "robot")
-    drawing = {name: plain(config[name]) if config[name] else None for name in ("engine", "serving")}
-    common = {**drawing, "model": config.robot.model, "threads": config.threads, "domain_id": config.domain_id}
+    common = {**drawing, "model": config.robot.model, "threads": config.threads or 0, "domain_id": config.domain_id}
     # What does not fit is refused before any process starts.
     simulation = make_simulation(task, robot, policy_contract=contract)
     contract.require(robot_contract(simulation.scene.robot, contract), f"robot '{robot}' over ROS")

@@ -37,7 +37,7 @@ from praxon.policies.denoising.samplers import Sampler
 from praxon.policies.generative import GenerativePolicy
 from praxon.policies.manifest import read_manifested, write_manifested
 from praxon.policies.normalizer import is_numeric
-from praxon.policies.runtime import PlannedRows
+from praxon.policies.runtime import PlannedRows, example_chunk, example_window
 from praxon.policies.selection import Selector, Window
 
 FORMAT_VERSION = 1
@@ -240,17 +240,8 @@ def features_of(policy: Policy, seed: int = 0) -> ChunkFeatures:
 
 def _example(policy: Policy) -> tuple[dict[str, Tensor], Tensor]:
     """One observation and one chunk of zeros, poses upright."""
-    chunk = policy.contract.chunk
-    window = {}
-    for feature in policy.contract.observations:
-        window[feature.name] = torch.from_numpy(np.zeros((1, chunk.num_obs_steps, *feature.shape), feature.dtype))
-    actions = torch.zeros(1, chunk.horizon, policy.contract.action.size)
-    for feature, value in [
-        *((f, window[f.name]) for f in policy.contract.observations),
-        (policy.contract.action, actions),
-    ]:
-        if feature.kind == "pose":
-            value[..., 3] = 1.0
+    window = {name: torch.from_numpy(value) for name, value in example_window(policy.contract).items()}
+    actions = torch.from_numpy(example_chunk(policy.contract))
     return {name: value.to(policy.device) for name, value in window.items()}, actions.to(policy.device)
 
 
@@ -340,7 +331,8 @@ class PseudoCount:
 
 def default_path(bundle: Path) -> Path:
     """Where the density of a bundle is looked for: ``<bundle>.density``."""
-    return bundle.with_name(bundle.name + ".density")
+    path = bundle.resolve()
+    return path.with_name(path.name + ".density")
 
 
 def make_density(

@@ -1,8 +1,10 @@
 """Durable directories: written beside their place, synced, then renamed into it, so that nobody reads half of one."""
 
+import fcntl
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -36,6 +38,26 @@ def write_directory(path: Path, contents: Mapping[str, bytes]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Of the processes of this machine one at a time looks whether ``path`` is there, makes it and reads it.
+
+    The lock is a hidden file beside it, which stays; a process that dies gives it up. File systems that know no locks have none.
+
+    Raises:
+        OSError: the parent of the path cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

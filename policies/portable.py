@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from praxon.contract import PolicyContract
-from praxon.errors import BundleError, ConfigError, ContractError
+from praxon.errors import BundleError, ContractError
 from praxon.policies.manifest import read_manifested, write_manifested
 from praxon.policies.runtime import PlannedRows, Runtime
 
@@ -134,6 +134,7 @@ class GraphRuntime(Runtime):
     def __init__(self, portable: Portable) -> None:
         self.contract, self.inputs, self.digest = portable.contract, portable.inputs, portable.inputs.bundle
         self.noise_shape, self.continues = portable.inputs.noise_shape, portable.inputs.continues
+        self.batch = portable.inputs.batch
         chunk = self.contract.chunk
         rows, size = chunk.horizon, self.contract.action.size
         self._no_plan = (np.zeros((1, rows, size), np.float32), np.zeros((1, rows), np.float32))
@@ -144,13 +145,9 @@ class GraphRuntime(Runtime):
         """The graph's inputs.
 
         Raises:
-            ConfigError: another number of chunks than the graph draws, or a plan that it does not take.
+            ConfigError: see ``Runtime.require_inputs``.
         """
-        if len(noise) != self.inputs.batch:
-            raise ConfigError(
-                f"This graph draws {self.inputs.batch} chunks at once; {len(noise)} were asked for. "
-                f"'praxon export batch={len(noise)}' makes one that draws as many."
-            )
+        self.require_inputs(window, noise, plan)
         arrays = [noise, *(window[name] for name in self.inputs.features)]
         if self.continues:
             actions, weights = self._no_plan
@@ -158,6 +155,4 @@ class GraphRuntime(Runtime):
                 actions = np.ascontiguousarray(plan.actions_TA[None], np.float32)
                 weights = np.ascontiguousarray(plan.weights_T[None], np.float32)
             arrays += [actions, weights]
-        elif plan is not None:
-            raise ConfigError("This graph continues no plan; praxon export engine={method:guided} makes one that does.")
         return arrays

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from praxon.errors import ConfigError, nearest
@@ -31,6 +32,14 @@ SETTINGS = {
     "contrast": ("bundle", "mode", "decay", "seed"),
 }
 """Of each selector, besides its weight."""
+TYPES: dict[str, tuple[type | UnionType, float, str]] = {
+    "decay": (int | float, 0, "a number of at most 1 above 0"),
+    "path": (str | None, 0, "a folder"),
+    "bundle": (str, 0, "a folder"),
+    "mode": (int, 1, "a whole number of at least 1"),
+    "seed": (int, 0, "a whole number of at least 0"),
+}
+"""Of each setting: its type, the least number, and both in words."""
 
 
 def require_selection(candidates: int, selection: Mapping[str, Any] | None) -> None:
@@ -62,6 +71,9 @@ def require_selection(candidates: int, selection: Mapping[str, Any] | None) -> N
                 raise ConfigError(
                     f"Selector '{name}' has no setting '{setting}'. Settings: {', '.join(known)}.{nearest(setting, known)}"
                 )
+        for setting, value in _settings(chosen).items():
+            if setting in TYPES and not _is(value, *TYPES[setting][:2]):
+                raise ConfigError(f"The setting {setting} of selector '{name}' is {TYPES[setting][2]}; got {value!r}.")
         weight = _settings(chosen).get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise ConfigError(f"The weight of selector '{name}' is a number above 0; got {weight!r}.")
@@ -92,6 +104,13 @@ def selecting_runtime(source: "Bundle | Path", serving: "Serving") -> SelectingR
         weight = float(settings.pop("weight", 1.0))
         parts.append((MAKERS[name](settings, source, drawing, runtime), weight))
     return SelectingRuntime(runtime, serving.candidates, Sum(parts))
+
+
+def _is(value: Any, wanted: type | UnionType, least: float) -> bool:
+    """Whether a setting has the wanted type and is not below the least number; true and false are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        return False
+    return not isinstance(value, int | float) or value >= least
 
 
 def _settings(chosen: Any) -> dict[str, Any]:

@@ -3,18 +3,34 @@
 Shapes: B batch, T rows of a chunk, A components of the action.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from praxon.errors import ConfigError
 from praxon.policies.base import Policy
 from praxon.policies.denoising.continuation import Plan
-from praxon.policies.runtime import PlannedRows, Runtime
+from praxon.policies.runtime import PlannedRows, Runtime, example_chunk, example_window, require_precision
 
-PRECISIONS = ("float32", "bfloat16", "float16", "tf32")
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Within it a GPU multiplies float32 as tf32 if that is the precision, and exactly otherwise; processors are left alone."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        for switch, allowed in zip(switches, before, strict=True):
+            switch.allow_tf32 = allowed
 
 
 class ChunkFunction(nn.Module):
@@ -45,21 +61,11 @@ class ChunkFunction(nn.Module):
 
     def examples(self, batch: int = 1) -> tuple[Tensor, ...]:
         """Arguments of the right shapes and types, on the policy's device."""
-        contract, device = self.policy.contract, self.policy.device
-        steps = contract.chunk.num_obs_steps
-        arrays = [torch.zeros(batch, *self.policy.noise_shape)]
-        for feature in contract.observations:
-            value = torch.from_numpy(np.zeros((1, steps, *feature.shape), feature.dtype))
-            if feature.kind == "pose":
-                value[..., 3] = 1.0
-            arrays.append(value)
+        contract = self.policy.contract
+        arrays = [np.zeros((batch, *self.policy.noise_shape), np.float32), *example_window(contract).values()]
         if self.continues:
-            rows = contract.chunk.horizon
-            planned = torch.zeros(1, rows, contract.action.size)
-            if contract.action.kind == "pose":
-                planned[..., 3] = 1.0
-            arrays += [planned, torch.zeros(1, rows)]
-        return tuple(array.to(device) for array in arrays)
+            arrays += [example_chunk(contract), np.zeros((1, contract.chunk.horizon), np.float32)]
+        return tuple(torch.from_numpy(array).to(self.policy.device) for array in arrays)
 
 
 class TorchRuntime(Runtime):
@@ -76,8 +82,7 @@ class TorchRuntime(Runtime):
     name = "eager"
 
     def __init__(self, policy: Policy, precision: str = "float32") -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError(f"Precision '{precision}' does not exist. Precisions: {', '.join(PRECISIONS)}.")
+        require_precision(precision)
         policy.freeze()
         self.policy, self.contract = policy, policy.contract
         self.noise_shape, self.continues = policy.noise_shape, policy.continues
@@ -87,18 +92,18 @@ class TorchRuntime(Runtime):
         self, window: Mapping[str, np.ndarray], noise: np.ndarray, plan: PlannedRows | None = None
     ) -> np.ndarray:
         """See ``Runtime.chunks``."""
+        self.require_inputs(window, noise, plan)
         arrays = [noise, *(window[name] for name in self.function.features)]
         if self.continues:
             rows, size = self.contract.chunk.horizon, self.contract.action.size
             if plan is None:
                 plan = PlannedRows(np.zeros((rows, size)), np.zeros(rows))
             arrays += [plan.actions_TA[None].astype(np.float32), plan.weights_T[None].astype(np.float32)]
-        elif plan is not None:
-            raise ConfigError("This runtime continues no plan; engine={method:guided} makes one that does.")
         return self.call([torch.from_numpy(np.ascontiguousarray(array)) for array in arrays])
 
     @torch.no_grad()
     def call(self, arrays: list[Tensor]) -> np.ndarray:
         """The function of tensors on the CPU, wherever it is computed."""
-        chunks: Tensor = self.function(*(array.to(self.policy.device) for array in arrays))
+        with matmul_precision(self.function.precision):
+            chunks: Tensor = self.function(*(array.to(self.policy.device) for array in arrays))
         return chunks.cpu().numpy()

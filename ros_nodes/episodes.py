@@ -58,7 +58,7 @@ class Graph:
 
     def __init__(self, node: Node, options: argparse.Namespace, interrupted: Flag) -> None:
         environment = dict(os.environ)
-        environment["OMP_NUM_THREADS"] = str(options.threads)
+        environment["OMP_NUM_THREADS"] = str(max(1, options.threads))
         chosen: dict[str, dict[str, Any]] = {
             "robot_sim": {"task": options.task, "robot": options.robot, "model": options.model},
             "policy": {"bundle": str(options.bundle), "robot": options.robot, "threads": options.threads},
@@ -220,7 +220,7 @@ def main() -> int:
         "--seeds", default="", help="of the episodes, separated by commas; none serves until interrupted"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the start when serving until interrupted")
-    parser.add_argument("--threads", type=int, default=1, help="of inference")
+    parser.add_argument("--threads", type=int, default=0, help="of inference; 0: as the bundle says")
     parser.add_argument("--engine", default="", help="how chunks are drawn, as JSON")
     parser.add_argument("--serving", default="", help="how they are computed, as JSON")
     parser.add_argument("--run-dir", type=Path, required=True, help="takes the logs")

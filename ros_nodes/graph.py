@@ -71,7 +71,7 @@ def run_episodes(
     run_dir: Path,
     progress: Callable[[RosEpisode], None] = lambda episode: None,
     model: str = "own",
-    threads: int = 1,
+    threads: int = 0,
     domain_id: int | None = None,
     started: Callable[[Started], None] = lambda graph: None,
     engine: Mapping[str, Any] | None = None,
@@ -86,7 +86,7 @@ def run_episodes(
         run_dir: takes the logs of the processes.
         progress: called after each episode.
         model: source of the robot's model, 'own' or 'menagerie'.
-        threads: of inference.
+        threads: of inference; 0: as the bundle says.
         domain_id: ROS_DOMAIN_ID; default the environment's, else a free one.
         started: called once everything is ready.
         engine, serving: how chunks are drawn and computed, where it is not as the bundle says.
@@ -112,7 +112,7 @@ def serve(
     seed: int,
     run_dir: Path,
     model: str = "own",
-    threads: int = 1,
+    threads: int = 0,
     domain_id: int | None = None,
     started: Callable[[Started], None] = lambda graph: None,
     engine: Mapping[str, Any] | None = None,

@@ -48,7 +48,7 @@ class PolicyNode(ManagedNode):
         declare("bundle", "", "directory of the bundle to serve")
         declare("robot", "panda", "name of the robot's config", choices=options("robot"))
         declare("seed", 0, "of the denoising noise, taken at activation", 0, 2**31 - 1)
-        declare("threads", 1, "threads of one inference", 1, 64)
+        declare("threads", 0, "threads of one inference; 0: as the bundle says, else 1", 0, 64)
         declare("engine", "", "how chunks are drawn, where it is not as the bundle says: '{steps: 5}'")
         declare("serving", "", "how they are computed, likewise: '{backend: openvino}'")
         declare("lookahead", 3, "control steps previewed in each command before it brakes to rest", 1, 4)

@@ -25,7 +25,7 @@ class ServedPolicy:
     Args:
         path: of the bundle.
         spec: the robot.
-        threads: of one inference.
+        threads: of one inference; 0: as the bundle says.
         seed: of the noise.
         on_chunk: called in the control thread with each chunk (horizon, num_joints) and the stamp of its observation.
         engine: how chunks are drawn, where it is not as the bundle says.
@@ -46,7 +46,7 @@ class ServedPolicy:
         serving: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
-        self.runtime = open_runtime(path, engine, {"threads": threads, **(serving or {})})
+        self.runtime = open_runtime(path, engine, {**({"threads": threads} if threads else {}), **(serving or {})})
         self.contract = self.runtime.contract
         self.contract.require(robot_contract(spec, self.contract), f"robot '{spec.name}'")
         self.runner = _Announcing(on_chunk)

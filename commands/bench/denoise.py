@@ -45,8 +45,12 @@ def run(config: Config) -> dict[str, Any]:
     import torch
 
     from praxon.commands.bench._roofline import measure_rates
+    from praxon.policies.denoising.backends.machine import processor
     from praxon.policies.denoising.backends.registry import Serving, missing
 
+    # The machine's rates are measured where the backends compute, and so is the reference.
+    problem = missing(Serving(threads=config.threads, device=config.device))
+    require(not problem, problem)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     work = Run("bench denoise", config)
@@ -77,7 +81,7 @@ def run(config: Config) -> dict[str, Any]:
     result = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "device": config.device if config.device == "cpu" else torch.cuda.get_device_name(),
             "python": platform.python_version(),
@@ -108,6 +112,7 @@ class Case:
         from praxon.commands.bench._roofline import floor_ms, operations, weight_bytes
         from praxon.policies.bundle import load_bundle
         from praxon.policies.denoising.reference import reference_chunk
+        from praxon.policies.runtime import example_window
         from praxon.policies.torch_runtime import ChunkFunction
 
         self.name, self.batch, self.config = name, batch, config
@@ -119,7 +124,7 @@ class Case:
         policy.configure_engine(self.settings)
         self.steps = int(policy.engine_settings()["steps"]) if takes_steps else 1
         generator = np.random.default_rng(config.seed)
-        self.window = _observation(bundle.contract, generator)
+        self.window = example_window(bundle.contract, generator)
         self.noise = generator.standard_normal((batch, *policy.noise_shape), dtype=np.float32)
         window = {key: torch.from_numpy(value).to(config.device) for key, value in self.window.items()}
         noise = torch.from_numpy(self.noise).to(config.device)
@@ -211,28 +216,6 @@ def _unit_statistics(policy: Any) -> dict[str, dict[str, np.ndarray]]:
     rows = (policy.contract.chunk.horizon,) if policy.actions.row_shape else ()
     shapes[policy.contract.action.name] = (*rows, policy.actions.size)
     return {name: {key: np.full(shape, value) for key, value in values.items()} for name, shape in shapes.items()}
-
-
-def _observation(contract: Any, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """A window of one observation, of numbers as a normaliser expects them."""
-    window = {}
-    for feature in contract.observations:
-        shape = (1, contract.chunk.num_obs_steps, *feature.shape)
-        if np.issubdtype(np.dtype(feature.dtype), np.integer):
-            window[feature.name] = generator.integers(0, 255, shape).astype(feature.dtype)
-            continue
-        value = generator.standard_normal(shape).astype(feature.dtype)
-        if feature.kind == "pose":
-            value[..., 3:7] /= np.linalg.norm(value[..., 3:7], axis=-1, keepdims=True)
-        window[feature.name] = value
-    return window
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -2,38 +2,66 @@
 
 import io
 import logging
+import re
+import shutil
+import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from praxon.errors import ConfigError
+from praxon.errors import BundleError, ConfigError
 from praxon.policies.bundle import Bundle
+from praxon.policies.denoising.backends.seal import seal, sealed
 from praxon.policies.denoising.tracing import differentiates, require_fixed, straight_line
-from praxon.policies.manifest import MANIFEST
+from praxon.policies.durable import locked
 from praxon.policies.portable import Inputs, Portable, load_portable, save_portable
 from praxon.policies.torch_runtime import ChunkFunction
 
 
-def exported(bundle: Bundle, folder: Path, batch: int = 1) -> Portable:
-    """The portable policy in ``folder``, exported there first unless it is there already.
+def exported(bundle: Bundle, folder: Path | None, batch: int = 1) -> Portable:
+    """The portable policy in ``folder``, exported there first unless this user did so already.
+
+    Args:
+        bundle: to be exported.
+        folder: of a cache; ``None`` keeps nothing.
+        batch: chunks that are drawn at once.
 
     Raises:
         ConfigError: the policy cannot be written as a fixed graph.
+        BundleError: the folder cannot be written.
     """
-    if not (folder / MANIFEST).is_file():
-        export(bundle, folder, batch)
-    return load_portable(folder)
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="praxon-") as private:
+            export(bundle, Path(private) / "portable", batch, bundle.weights)
+            return load_portable(Path(private) / "portable")
+    with locked(folder):
+        try:
+            portable = load_portable(folder)
+            if sealed(folder, portable.digest) and portable.inputs.bundle == bundle.weights:
+                return portable
+        except BundleError:
+            pass
+        shutil.rmtree(folder, ignore_errors=True)
+        digest = export(bundle, folder, batch, bundle.weights)
+        portable = load_portable(folder)
+        if portable.digest != digest:
+            raise BundleError(f"'{folder}' was changed by another program while it was written.")
+        with suppress(OSError):  # what has no seal is made again
+            seal(folder, digest)
+        return portable
 
 
-def export(bundle: Bundle, folder: Path, batch: int = 1) -> str:
+def export(bundle: Bundle, folder: Path, batch: int = 1, identity: str | None = None) -> str:
     """Write a bundle as a portable policy; returns its identity.
 
     Args:
         bundle: to be exported.
         folder: to write.
         batch: chunks that are drawn at once.
+        identity: of what is exported; the bundle's digest where ``None``.
 
     Raises:
         ConfigError: the packages for exporting are not installed, or the policy cannot be written as a fixed graph.
@@ -44,15 +72,24 @@ def export(bundle: Bundle, folder: Path, batch: int = 1) -> str:
     policy.freeze()
     function = ChunkFunction(policy).eval()
     inputs = Inputs(
-        batch, policy.noise_shape, function.features, policy.continues, policy.engine_settings(), bundle.digest
+        batch,
+        policy.noise_shape,
+        function.features,
+        policy.continues,
+        policy.engine_settings(),
+        bundle.digest if identity is None else identity,
     )
-    examples = function.examples(batch)
-    written = straight_line(function, examples) if differentiates(policy) else function
-    graph = _graph(written, examples, inputs.names, type(policy).__name__)
+    graph = _graph(function, function.examples(batch), inputs.names)
     return save_portable(folder, bundle.contract, inputs, graph)
 
 
-def _graph(function: nn.Module, examples: tuple[Tensor, ...], names: list[str], kind: str) -> bytes:
+def reason(error: Exception) -> str:
+    """What an exporter or a compiler says, in one plain line: the first of a report that goes on for pages, in colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip().rstrip('.')}" if lines else type(error).__name__
+
+
+def _graph(function: ChunkFunction, examples: tuple[Tensor, ...], names: list[str]) -> bytes:
     try:
         import onnxscript  # noqa: F401  (what the exporter writes with)
     except ImportError as error:
@@ -64,8 +101,9 @@ def _graph(function: nn.Module, examples: tuple[Tensor, ...], names: list[str], 
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            written = straight_line(function, examples) if differentiates(function.policy) else function
             program = torch.onnx.export(
-                function,
+                written,
                 examples,
                 dynamo=True,
                 verbose=False,
@@ -76,9 +114,10 @@ def _graph(function: nn.Module, examples: tuple[Tensor, ...], names: list[str], 
             assert program is not None
             buffer = io.BytesIO()
             program.save(buffer)  # type: ignore[arg-type]  # files that are open are taken too
-    except torch.onnx.errors.OnnxExporterError as error:
+    except Exception as error:  # torch's exporter, and what it calls, raise all kinds
         raise ConfigError(
-            f"{kind} cannot be written as a fixed graph, so that it runs in torch only: {error}."
+            f"{type(function.policy).__name__} cannot be written as a fixed graph, so that it runs in torch only: "
+            f"{reason(error)}."
         ) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from praxon.cli import run
 from praxon.policies.bundle import load_bundle
+from praxon.policies.denoising.backends import registry
+from praxon.policies.denoising.backends.machine import processor
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
@@ -78,9 +81,80 @@ def test_tuning_writes_a_choice_that_serving_holds_to(bundle, tmp_path, capsys):
     assert engine["steps"] == load_bundle(out).policy.engine.sampler.steps
     # The weights are the same, and a bundle that is slower than its budget is not served unless it shall be.
     assert (out / "model.safetensors").read_bytes() == (bundle / "model.safetensors").read_bytes()
+    assert engine["measured"]["processor"] == processor()
     capsys.readouterr()
     praxon("tune", f"bundle={bundle}", "budget_ms=0.0001", *few, f"run_dir={tmp_path / 'none'}", expect=1)
-    assert "Nothing here draws a chunk within 0.0001 ms" in capsys.readouterr().err.replace("\n", " ")
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "Nothing here draws a chunk within 0.0001 ms" in said
+    assert "the bundle is as it was" in said
+
+
+def test_tuning_starts_from_the_bundles_own_serving_and_looks_at_each_precision(bundle, tmp_path, monkeypatch):
+    from praxon.commands import tune
+    from praxon.policies.bundle import save_engine
+
+    loaded = load_bundle(bundle)
+    # Measured to be too slow, with a cache schedule of its own, and choosing among candidates.
+    serving = {"candidates": 3, "selection": {"coherence": 1}, "precision": "float32"}
+    measured = {"p50_ms": 9.0, "p99_ms": 12.0, "budget_ms": 6.0}
+    settings = {**loaded.policy.engine_settings(), "serving": serving, "measured": measured}
+    save_engine(loaded, settings, tmp_path / "slow")
+    praxon(
+        *("calibrate", f"bundle={tmp_path / 'slow'}", "updates=3", "episodes=1", "chunks=2", "engine={steps:12}"),
+        f"run_dir={tmp_path / 'calibrate'}",
+    )
+    evaluated = []
+    rates = {"as it is": 1.0, "euler_2": 0.0, "euler_2 in bfloat16": 1.0}
+    monkeypatch.setattr(tune, "_success", lambda config, folder, name, *rest: evaluated.append(name) or rates[name])
+    times = iter([{"p50_ms": p50, "p99_ms": p50} for p50 in (9.0, 9.5, 2.0, 3.0)])
+    monkeypatch.setattr(tune, "_times", lambda *arguments: next(times))
+    monkeypatch.setattr(registry, "missing", lambda serving: "")
+    praxon(
+        *("tune", f"bundle={tmp_path / 'slow'}", "budget_ms=5", "presets=[euler_2]", "backends=[eager]"),
+        *("precisions=[float32,bfloat16]", f"run_dir={tmp_path / 'tune'}"),
+    )
+    assert evaluated == ["as it is", "euler_2", "euler_2 in bfloat16"]
+    engine = yaml.safe_load((tmp_path / "slow" / "engine.yaml").read_text())
+    assert (engine["steps"], engine["cache"]) == (2, None)
+    assert engine["serving"]["precision"] == "bfloat16"
+    assert (engine["serving"]["candidates"], engine["serving"]["selection"]) == (3, {"coherence": 1})
+    assert not engine["serving"]["over_budget"]
+
+
+def test_threads_are_the_bundles_unless_they_are_given(bundle, tmp_path):
+    from praxon.policies.bundle import save_engine
+
+    loaded = load_bundle(bundle)
+    save_engine(loaded, {**loaded.policy.engine_settings(), "serving": {"threads": 2}}, tmp_path / "two")
+    before = torch.get_num_threads()
+    try:
+        for given, wanted in (([], 2), (["threads=1"], 1)):
+            praxon("eval", f"bundle={tmp_path / 'two'}", "episodes=1", *given, f"run_dir={tmp_path / 'run'}")
+            assert torch.get_num_threads() == wanted
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "bundle=nowhere", "serving=openvino"], "serving is openvino; settings by name are needed"),
+        (["eval", "bundle=nowhere", "serving=openvino"], "serving={backend:openvino}"),
+        (
+            ["export", "bundle=nowhere", "engine=4"],
+            "engine is 4; settings by name are needed, such as engine={steps:4}",
+        ),
+        (["compose", "bundles=[a,b]", "engine=4"], "engine is 4; settings by name are needed"),
+        (["eval", "task=lift", "agent=hold", "engine={steps:4}"], "engine is of a policy, and agent=hold is none"),
+        (["bench", "denoise", "device=cuda:77"], "cuda:77"),
+        (["bench", "denoise", "device=gpu"], "The device is 'gpu'; cpu, cuda, or cuda:0"),
+    ],
+)
+def test_settings_that_are_none_are_refused_in_one_sentence(arguments, said, capsys, tmp_path):
+    praxon(*arguments, f"run_dir={tmp_path / 'run'}", expect=1)
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_a_bundle_over_its_budget_is_not_served_unless_it_shall_be(bundle, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """Every backend gives the reference's chunks for the same noise; what is missing or does not fit is one sentence."""
 
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +15,13 @@ import yaml
 from praxon.errors import BundleError, ConfigError
 from praxon.policies.build import build_policy
 from praxon.policies.bundle import load_bundle, save_bundle
+from praxon.policies.denoising import export as export_module
 from praxon.policies.denoising.backends import registry
 from praxon.policies.denoising.backends.machine import has_compiler
-from praxon.policies.denoising.backends.registry import Serving, make_runtime, missing, open_runtime
-from praxon.policies.denoising.backends.seal import seal, sealed
+from praxon.policies.denoising.backends.registry import Serving, cache_folder, make_runtime, missing, open_runtime
+from praxon.policies.denoising.backends.seal import fetch, has_key, keep
 from praxon.policies.denoising.engine import METHODS
-from praxon.policies.denoising.export import export
+from praxon.policies.denoising.export import export, exported
 from praxon.policies.denoising.reference import reference_chunk
 from praxon.policies.runtime import PlannedRows
 from praxon.policies.torch_runtime import TorchRuntime
@@ -111,20 +114,162 @@ def test_a_compiled_policy_draws_the_same_chunks_and_is_compiled_once(contract, 
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", None)  # a second start finds it
     again = make_runtime(load_bundle(tmp_path / "bundle"), Serving("compile", batch=2))
     np.testing.assert_array_equal(again.chunks(window, noise), drawn)
-    with pytest.raises(ConfigError, match=r"compiled for 2 chunks at once; 1 were asked for\. batch=1 compiles"):
+    with pytest.raises(ConfigError, match=r"made for 2 chunks at once; 1 were asked for\. batch=1 makes"):
         again.chunks(window, noise[:1])
     # What somebody else put in its place, or compiled, is never loaded.
     (package,) = (tmp_path / "bundle.compiled").glob("compile-*/chunk.pt2")
-    assert sealed(package)
+    assert fetch(package.parent, tmp_path / "chunk.pt2")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
-    assert not sealed(package)
+    assert not fetch(package.parent, tmp_path / "chunk.pt2")
     with pytest.raises(ConfigError, match="cannot be compiled"):  # it tries to compile again
         make_runtime(load_bundle(tmp_path / "bundle"), Serving("compile", batch=2))
-    seal(package)
-    assert sealed(package)
-    assert (tmp_path / "another" / "praxon" / "engine.key").stat().st_mode & 0o077 == 0
-    package.write_bytes(package.read_bytes() + b"x")
-    assert not sealed(package)
+
+
+def test_only_what_this_user_kept_in_this_folder_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    made, fetched = tmp_path / "made" / "chunk.pt2", tmp_path / "fetched" / "chunk.pt2"
+    for file in (made, fetched):
+        file.parent.mkdir()
+    made.write_bytes(b"code")
+    cache = tmp_path / "bundle.compiled"
+    assert not fetch(cache / "compile-a", fetched)
+    keep(cache / "compile-a", made)
+    assert fetch(cache / "compile-a", fetched)
+    assert fetched.read_bytes() == b"code"
+    assert (tmp_path / "config" / "praxon" / "engine.key").stat().st_mode & 0o077 == 0
+    assert [path.name for path in (tmp_path / "config" / "praxon").iterdir()] == ["engine.key"]
+    # The same file is no other settings', a changed one nobody's, and another user's not ours.
+    shutil.copytree(cache / "compile-a", cache / "compile-b")
+    assert not fetch(cache / "compile-b", fetched)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
+    monkeypatch.setattr(os, "link", _no_links)
+    assert not fetch(cache / "compile-a", fetched)
+    keep(cache / "compile-a", made)
+    assert fetch(cache / "compile-a", fetched)
+    (cache / "compile-a" / "chunk.pt2").write_bytes(b"code!")
+    assert not fetch(cache / "compile-a", fetched)
+
+
+def _no_links(source, target):
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.skipif(not has_compiler(), reason="there is no C++ compiler")
+def test_without_a_key_a_function_is_compiled_and_not_kept(contract, statistics_of, tmp_path, monkeypatch):
+    bundle = make_bundle(CONFIGS[0].with_name("act.yaml"), contract, statistics_of, tmp_path / "bundle")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    window, noise = inputs_of(bundle)
+    wanted = expected(bundle, window, noise)
+    drawn = make_runtime(bundle, Serving("compile")).chunks(window, noise)
+    np.testing.assert_allclose(drawn, wanted, atol=1e-4, rtol=0)
+    assert not (tmp_path / "bundle.compiled").exists()
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch):
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home")))
+    assert not has_key()
+    assert registry.user_cache("engines") is None
+
+
+SOURCES = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+WRITE = """
+import sys
+from pathlib import Path
+from praxon.contract import PolicyContract
+from praxon.policies.durable import locked
+from praxon.policies.portable import Inputs, is_portable, load_portable, save_portable
+folder = Path(sys.argv[1])
+for index in range(40):
+    path = folder / f"onnx-{index}"
+    with locked(path):
+        if not is_portable(path):
+            with (folder / "made").open("a") as file:
+                file.write("x")
+            save_portable(path, PolicyContract.load(folder / "contract.yaml"), Inputs(1, (8, 3), (), False, {}, ""), b"graph")
+        assert load_portable(path).graph == b"graph"
+"""
+
+
+def test_processes_that_write_one_cache_wait_for_each_other(contract, tmp_path):
+    contract.save(tmp_path / "contract.yaml")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITE, tmp_path], stderr=subprocess.PIPE, text=True, env=SOURCES)
+        for _ in range(2)
+    ]
+    for writer in writers:
+        _, said = writer.communicate(timeout=120)
+        assert writer.returncode == 0, said
+    assert (tmp_path / "made").read_text() == "x" * 40
+
+
+def test_what_is_kept_is_found_by_what_is_drawn_and_by_how(contract, statistics_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=2)
+    folder = cache_folder(bundle, Serving("compile"), {})
+    # Neither what it was measured to take nor its card: praxon tune writes them once it has compiled.
+    settings = bundle.policy.engine_settings()
+    save_bundle(tmp_path / "bundle", bundle.policy, bundle.config, settings | {"measured": {"p50_ms": 1.0}}, "a card")
+    tuned = load_bundle(tmp_path / "bundle")
+    assert tuned.digest != bundle.digest
+    assert cache_folder(tuned, Serving("compile", over_budget=True), {}) == folder
+    for other in (Serving("compile", batch=2), Serving("compile", "bfloat16"), Serving("compile", threads=2)):
+        assert cache_folder(bundle, other, {}) != folder
+    monkeypatch.chdir(tmp_path / "bundle")
+    assert cache_folder(load_bundle(Path(".")), Serving("compile"), {}) == folder
+    bundle.policy.configure_engine({"steps": 3})
+    assert cache_folder(bundle, Serving("compile"), {}) != folder
+
+
+@needs_onnx
+def test_an_export_that_this_user_did_not_make_is_made_again(contract, statistics_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    bundle = make_bundle(CONFIGS[0].with_name("act.yaml"), contract, statistics_of, tmp_path / "bundle")
+    made = []
+    monkeypatch.setattr(export_module, "_graph", lambda *_: made.append(1) or b"graph")
+    folder = tmp_path / "bundle.compiled" / "onnx-0"
+    for _ in range(2):
+        assert exported(bundle, folder).inputs.bundle == bundle.weights
+        assert len(made) == 1
+    (folder / "seal").unlink()
+    (folder / "of_somebody_else").write_text("")
+    exported(bundle, folder)
+    assert len(made) == 2
+    assert not (folder / "of_somebody_else").exists()
+
+
+@pytest.mark.parametrize("backend", ["eager", "onnx"])
+def test_what_does_not_fit_is_refused_before_it_is_computed(backend, contract, statistics_of, tmp_path):
+    if missing(Serving(backend)):
+        pytest.skip(missing(Serving(backend)))
+    bundle = make_bundle(CONFIGS[0].with_name("act.yaml"), contract, statistics_of, tmp_path / "bundle")
+    runtime = make_runtime(bundle, Serving(backend))
+    window, noise = inputs_of(bundle)
+    name, value = next(iter(window.items()))
+    for wrong in (np.repeat(value, 2, axis=0), value[..., :-1], value.astype(np.float64)):
+        with pytest.raises(ConfigError, match=rf"has '{name}' \(.*; \(1, .*\) of float32 is needed"):
+            runtime.chunks({**window, name: wrong}, noise)
+    with pytest.raises(ConfigError, match=f"The observation lacks '{name}'; the policy sees"):
+        runtime.chunks({key: value for key, value in window.items() if key != name}, noise)
+    for wrong in (noise[..., :-1], noise.astype(np.float64), noise[:0]):
+        with pytest.raises(ConfigError, match=r"The noise is .*; \(chunks, .*\) of float32 is needed"):
+            runtime.chunks(window, wrong)
+    with pytest.raises(ConfigError, match="continues no plan"):
+        runtime.chunks(window, noise, PlannedRows(np.zeros((8, 3)), np.zeros(8)))
+    runtime.continues = True
+    with pytest.raises(ConfigError, match=r"actions \(8, 3\) and weights \(7,\); \(8, 3\) and \(8,\) are needed"):
+        runtime.chunks(window, noise, PlannedRows(np.zeros((8, 3)), np.zeros(7)))
+
+
+def test_steered_samples_are_drawn_by_the_backend_that_steers(contract, statistics_of, tmp_path):
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=2)
+    bundle.policy.engine.steer = lambda *arguments: arguments[0]
+    with pytest.raises(ConfigError, match="steered, which backend 'compile' would leave out; backend=eager steers"):
+        if missing(Serving("compile")):
+            pytest.skip(missing(Serving("compile")))
+        make_runtime(bundle, Serving("compile"))
 
 
 @needs_openvino
@@ -168,9 +313,9 @@ def test_a_portable_policy_is_read_whole_or_refused(contract, statistics_of, tmp
     window, noise = inputs_of(bundle)
     assert (runtime.contract, runtime.digest) == (bundle.contract, bundle.digest)
     np.testing.assert_allclose(runtime.chunks(window, noise), expected(bundle, window, noise), atol=1e-4, rtol=0)
-    with pytest.raises(ConfigError, match="draws 1 chunks at once; 2 were asked for"):
+    with pytest.raises(ConfigError, match="made for 1 chunks at once; 2 were asked for"):
         runtime.chunks(window, np.repeat(noise, 2, axis=0))
-    with pytest.raises(ConfigError, match=r"continues no plan; praxon export engine=\{method:guided\}"):
+    with pytest.raises(ConfigError, match=r"continues no plan; engine=\{method:guided\} makes one that does"):
         runtime.chunks(window, noise, PlannedRows(np.zeros((8, 3)), np.zeros(8)))
     with pytest.raises(ConfigError, match="portable policy, whose steps are fixed"):
         open_runtime(tmp_path / "portable", engine={"steps": 4})
@@ -204,15 +349,15 @@ def test_what_this_machine_lacks_is_one_sentence_with_what_there_is(contract, st
     monkeypatch.setattr(
         registry.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
     )
-    with pytest.raises(ConfigError, match=r"needs the package onnxruntime \(pip install 'praxon\[engine\]'\)\. Here"):
+    with pytest.raises(ConfigError, match=r"needs the package onnxruntime \(pip install onnxruntime\)\. Here"):
         make_runtime(bundle, Serving("onnx"))
-    with pytest.raises(ConfigError, match=r"float32 on CPUs; bfloat16 was asked for|needs the package"):
+    with pytest.raises(ConfigError, match=r"computes in float32; bfloat16 was asked for|needs the package"):
         make_runtime(bundle, Serving("onnx", "bfloat16"))
     with pytest.raises(ConfigError, match="Backend 'onx' does not exist.*Did you mean 'onnx'"):
         Serving("onx")
     with pytest.raises(ConfigError, match="Serving knows no 'bakend'.*Did you mean 'backend'"):
         Serving.from_dict({"bakend": "onnx"})
-    with pytest.raises(ConfigError, match="batch is at least 1; got 0"):
+    with pytest.raises(ConfigError, match="batch is a whole number of at least 1; got 0"):
         Serving(batch=0)
 
 

@@ -1,5 +1,6 @@
 """What this machine can do: instructions, compilers. Imports no torch."""
 
+import platform
 import shutil
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,16 @@ def cpu_flags() -> frozenset[str]:
         if line.partition(":")[0].strip() in ("flags", "Features")
         for flag in line.partition(":")[2].split()
     )
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def emulates(precision: str) -> bool:

@@ -18,18 +18,18 @@ class OpenVinoRuntime(GraphRuntime):
         portable: the policy.
         threads: of one inference.
         precision: float32, bfloat16 or float16.
-        cache: folder for compiled graphs.
+        cache: folder of this user for compiled graphs; ``None`` keeps none.
     """
 
     name = "openvino"
 
-    def __init__(self, portable: Portable, threads: int, precision: str, cache: Path) -> None:
+    def __init__(self, portable: Portable, threads: int, precision: str, cache: Path | None) -> None:
         import openvino
 
         super().__init__(portable)
         core = openvino.Core()
-        cache.mkdir(parents=True, exist_ok=True)
-        core.set_property({"CACHE_DIR": str(cache)})
+        if cache is not None:
+            core.set_property({"CACHE_DIR": str(cache)})
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,

@@ -1,29 +1,34 @@
 """The backends by name, and how one is made for a bundle. Imports no torch before one is made that needs it.
 
 A backend is made for fixed shapes: one observation, a number of chunks, with or without a plan. What it compiles is kept beside
-the bundle, in ``<bundle>.compiled``, so that a second start takes seconds.
+the bundle, in ``<bundle>.compiled``, so that a second start takes seconds; only what this user compiled is read again.
 """
 
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from praxon import __version__
 from praxon.contract import PolicyContract
 from praxon.errors import ConfigError, nearest
 from praxon.policies.portable import is_portable
-from praxon.policies.runtime import Runtime
+from praxon.policies.runtime import Runtime, require_precision
 from praxon.policies.selecting import require_selection
 
 if TYPE_CHECKING:
     from praxon.policies.bundle import Bundle
+    from praxon.policies.portable import Portable
 
-PRECISIONS = ("float32", "bfloat16", "float16", "tf32")
+COMPILED_FOR = ("backend", "precision", "batch", "threads", "device")
+"""The settings of ``Serving`` that a compiled function depends on."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,13 @@ class Serving:
         precision: of the products: float32, bfloat16, float16, tf32.
         batch: chunks drawn at once.
         threads: of one inference on a CPU.
-        device: torch's name of where the eager, compiled and captured backends compute.
+        device: where the eager, compiled and captured backends and onnx compute: cpu, cuda or cuda:N.
         over_budget: serve a bundle although it was measured to take longer than its budget.
         candidates: chunks drawn for each that is executed, of which ``selection`` keeps the best.
         selection: what is best, by name: a weight, or settings; see ``policies.selecting``.
 
     Raises:
-        ConfigError: unknown backend, precision or selection, or a number below 1.
+        ConfigError: unknown backend, precision, device or selection, a number below 1, or a value of another type.
     """
 
     backend: str = "eager"
@@ -54,18 +59,20 @@ class Serving:
     selection: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
+        if str(self.backend) not in BACKENDS:
             raise ConfigError(
-                f"Backend '{self.backend}' does not exist. Backends: {', '.join(BACKENDS)}.{nearest(self.backend, BACKENDS)}"
+                f"Backend '{self.backend}' does not exist. Backends: {', '.join(BACKENDS)}."
+                f"{nearest(str(self.backend), BACKENDS)}"
             )
-        if self.precision not in PRECISIONS:
-            raise ConfigError(
-                f"Precision '{self.precision}' does not exist. Precisions: {', '.join(PRECISIONS)}."
-                f"{nearest(self.precision, PRECISIONS)}"
-            )
+        require_precision(self.precision)
         for name in ("batch", "threads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"The setting {name} is at least 1; got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"The setting {name} is a whole number of at least 1; got {value!r}.")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", str(self.device)):
+            raise ConfigError(f"The device is {self.device!r}; cpu, cuda, or cuda:0 and so on are known.")
+        if not isinstance(self.over_budget, bool):
+            raise ConfigError(f"The setting over_budget is true or false; got {self.over_budget!r}.")
         require_selection(self.candidates, self.selection)
 
     @classmethod
@@ -100,6 +107,7 @@ def open_runtime(
         if engine:
             raise ConfigError(f"'{path}' is a portable policy, whose steps are fixed; engine settings need its bundle.")
         return make_runtime(path, Serving.from_dict({"backend": "onnx", **(serving or {})}))
+    _require_torch(path)
     from praxon.policies.bundle import load_bundle
 
     bundle = load_bundle(path)
@@ -119,14 +127,24 @@ def contract_of(path: Path) -> PolicyContract:
 
     Raises:
         BundleError: there is nothing to read, or it is damaged.
+        ConfigError: a bundle, and there is no torch to read it with.
     """
     if is_portable(path):
         from praxon.policies.portable import load_portable
 
         return load_portable(path).contract
+    _require_torch(path)
     from praxon.policies.bundle import load_bundle
 
     return load_bundle(path).contract
+
+
+def _require_torch(path: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            f"A bundle such as '{path}' needs torch, which is not installed here; 'praxon export', where it is, makes a portable "
+            "policy of it that needs none."
+        )
 
 
 def make_runtime(source: "Bundle | Path", serving: Serving) -> Runtime:
@@ -140,20 +158,24 @@ def make_runtime(source: "Bundle | Path", serving: Serving) -> Runtime:
         from praxon.policies.selecting import selecting_runtime
 
         return selecting_runtime(source, serving)
+    if isinstance(source, Path) and serving.backend not in PORTABLE:
+        raise ConfigError(
+            f"'{source}' is a portable policy, which {' and '.join(PORTABLE)} run; backend '{serving.backend}' needs the "
+            "bundle that it was made from."
+        )
     problem = missing(serving)
     if problem:
-        there = [name for name in BACKENDS if not missing(Serving(name, device=serving.device))]
-        raise ConfigError(f"{problem} Here there are: {', '.join(there)}.")
+        fitting = PORTABLE if isinstance(source, Path) else BACKENDS
+        there = [name for name in fitting if not missing(Serving(name, device=serving.device))]
+        raise ConfigError(f"{problem} Here there are: {', '.join(there) or 'none'}.")
     if isinstance(source, Path):
-        if serving.backend not in PORTABLE:
-            raise ConfigError(
-                f"'{source}' is a portable policy, which {' and '.join(PORTABLE)} run; backend '{serving.backend}' needs the "
-                "bundle that it was made from."
-            )
         from praxon.policies.portable import load_portable
 
-        portable = load_portable(source)
-        return _portable_runtime(portable, serving, _writable(source.with_name(source.name + ".compiled")))
+        return _portable_runtime(load_portable(source), serving)
+    if serving.backend != "eager" and getattr(getattr(source.policy, "engine", None), "steer", None) is not None:
+        raise ConfigError(
+            f"Samples of this policy are steered, which backend '{serving.backend}' would leave out; backend=eager steers."
+        )
     runtime = BACKENDS[serving.backend](source, serving)
     runtime.digest = source.digest
     return runtime
@@ -166,7 +188,7 @@ def missing(serving: Serving) -> str:
     needed = {"onnx": ("onnxruntime",), "openvino": ("openvino",)}.get(serving.backend, ("torch",))
     lacking = [module for module in needed if importlib.util.find_spec(module) is None]
     if lacking:
-        return f"Backend '{serving.backend}' needs the package {', '.join(lacking)} (pip install 'praxon[engine]')."
+        return f"Backend '{serving.backend}' needs the package {lacking[0]} (pip install {lacking[0]})."
     if serving.backend == "compile" and serving.device == "cpu" and not has_compiler():
         return "Backend 'compile' needs a C++ compiler (on Debian: apt-get install g++)."
     if serving.backend == "cuda_graph" or (serving.device != "cpu" and serving.backend in ("eager", "compile")):
@@ -174,34 +196,74 @@ def missing(serving: Serving) -> str:
 
         if not torch.cuda.is_available():
             return f"Backend '{serving.backend}' on {serving.device} needs an NVIDIA GPU that torch can use."
+        index, count = int(serving.device.partition(":")[2] or 0), torch.cuda.device_count()
+        if index >= count:
+            return f"There is no {serving.device}: the GPUs here are cuda:0 to cuda:{count - 1}."
+    if serving.backend == "onnx" and serving.device != "cpu":
+        import onnxruntime
+
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            return f"Backend 'onnx' on {serving.device} needs onnxruntime for GPUs (pip install onnxruntime-gpu)."
     if serving.precision != "float32" and serving.backend == "onnx":
-        return f"Backend 'onnx' computes in float32 on CPUs; {serving.precision} was asked for, which openvino has."
+        return f"Backend 'onnx' computes in float32; {serving.precision} was asked for, which openvino has."
     on_cpu = serving.backend in PORTABLE or (serving.device == "cpu" and serving.backend != "cuda_graph")
     if on_cpu and emulates(serving.precision):
         return f"This processor has no instructions for {serving.precision}, and would emulate it slowly; use float32."
     return ""
 
 
-def cache_folder(bundle: "Bundle", serving: Serving, versions: Mapping[str, str]) -> Path:
-    """Where what is compiled for this bundle, these settings and these versions is kept.
+def cache_folder(bundle: "Bundle", serving: Serving, versions: Mapping[str, Any]) -> Path | None:
+    """Where what is compiled for this policy, these settings, these versions and this Praxon is kept.
 
-    Beside the bundle; in the user's cache where that cannot be written.
+    Beside the bundle; in the user's cache where that cannot be written. What a bundle was measured to take and its card make no
+    difference. ``None`` where nothing can be kept: no folder can be written, or no key that would seal it.
     """
-    settings = {key: value for key, value in asdict(serving).items() if key != "over_budget"}
-    described = {"bundle": bundle.digest, "engine": bundle.policy.engine_settings(), **settings, **versions}
+    from praxon.policies.denoising.backends.seal import has_key
+
+    if not has_key():
+        return None
+    path = bundle.path.resolve()
+    beside = path.with_name(path.name + ".compiled")
+    folder = beside if _writable(beside) else user_cache("engines")
+    described = {
+        "weights": bundle.weights,
+        "contract": bundle.contract.to_dict(),
+        "policy": bundle.config.get("policy"),
+        "engine": bundle.policy.engine_settings(),
+        "praxon": _sources(),
+        **{name: getattr(serving, name) for name in COMPILED_FOR},
+        **versions,
+    }
     key = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    return _writable(bundle.path.with_name(bundle.path.name + ".compiled")) / f"{serving.backend}-{key}"
+    return None if folder is None else folder / f"{serving.backend}-{key}"
 
 
-def _writable(folder: Path) -> Path:
+def user_cache(name: str) -> Path | None:
+    """A folder of the user's own for what can be made again; ``None`` where there is no home that takes one."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "praxon" / name
+    except RuntimeError:  # a user without a home
+        return None
+    return folder if _writable(folder) else None
+
+
+def _writable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return folder
+            return True
     except OSError:
-        fallback = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "praxon" / "engines"
-        fallback.mkdir(parents=True, exist_ok=True)
-        return fallback
+        return False
+
+
+@cache
+def _sources() -> str:
+    """Hash of Praxon's version and of everything that says how a policy computes."""
+    digest = hashlib.sha256(__version__.encode())
+    folder = Path(__file__).parents[2]
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 # -- one function for each backend ------------------------------------------------------------------------------------
@@ -239,18 +301,19 @@ def _exported(bundle: "Bundle", serving: Serving) -> Runtime:
     # The graph is the same whoever runs it.
     same = Serving("onnx", "float32", serving.batch)
     folder = cache_folder(bundle, same, {"torch": torch.__version__})
-    portable = exported(bundle, folder, serving.batch)
-    return _portable_runtime(portable, serving, folder.parent)
+    return _portable_runtime(exported(bundle, folder, serving.batch), serving)
 
 
-def _portable_runtime(portable: Any, serving: Serving, cache: Path) -> Runtime:
+def _portable_runtime(portable: "Portable", serving: Serving) -> Runtime:
+    # What these make of a graph is kept in a folder that nobody else fills.
     if serving.backend == "onnx":
         from praxon.policies.denoising.backends.onnx import OnnxRuntime
 
-        return OnnxRuntime(portable, serving.threads)
+        engines = None if serving.device == "cpu" else user_cache("tensorrt")
+        return OnnxRuntime(portable, serving.threads, serving.device, engines)
     from praxon.policies.denoising.backends.openvino import OpenVinoRuntime
 
-    return OpenVinoRuntime(portable, serving.threads, serving.precision, cache / "openvino")
+    return OpenVinoRuntime(portable, serving.threads, serving.precision, user_cache("openvino"))
 
 
 PORTABLE = ("onnx", "openvino")
