@@ -272,6 +272,20 @@ def test_steered_samples_are_drawn_by_the_backend_that_steers(contract, statisti
         make_runtime(bundle, Serving("compile"))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_captured_policy_draws_the_same_chunks(path, contract, statistics_of, tmp_path):
+    bundle = make_bundle(path, contract, statistics_of, tmp_path / "bundle")
+    if path.stem == "energy":
+        pytest.skip("it differentiates itself while it draws")
+    window, noise = inputs_of(bundle, 2)
+    wanted = expected(bundle, window, noise)
+    runtime = make_runtime(bundle, Serving("cuda_graph", batch=2))
+    for _ in range(2):  # a replay reads what is given now
+        np.testing.assert_allclose(runtime.chunks(window, noise), wanted, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(runtime.chunks(window, noise[::-1].copy()), wanted[::-1], atol=1e-4, rtol=0)
+
+
 @needs_openvino
 @needs_onnx
 def test_reduced_precision_stays_within_a_stated_bound(contract, statistics_of, tmp_path):

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from praxon.errors import ConfigError
 from praxon.policies.bundle import Bundle
 from praxon.policies.denoising.backends.registry import Serving
 from praxon.policies.denoising.tracing import require_fixed
-from praxon.policies.torch_runtime import TorchRuntime
+from praxon.policies.torch_runtime import TorchRuntime, matmul_precision
 
 WARM_UPS = 3
 """Calls before the capture: libraries choose their algorithms and allocate in the first."""
@@ -29,12 +28,13 @@ class CudaGraphRuntime(TorchRuntime):
     name = "cuda_graph"
 
     def __init__(self, bundle: Bundle, serving: Serving) -> None:
-        device = "cuda" if serving.device == "cpu" else serving.device
+        device = torch.device("cuda" if serving.device == "cpu" else serving.device)
         require_fixed(bundle.policy)
         super().__init__(bundle.policy.to(device), serving.precision)
         self.batch = serving.batch
+        self._device = device
         self._inputs = self.function.examples(serving.batch)
-        with torch.no_grad(), torch.backends.cuda.matmul.flags(allow_tf32=serving.precision == "tf32"):
+        with torch.no_grad(), torch.cuda.device(device), matmul_precision(serving.precision):
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
@@ -48,14 +48,10 @@ class CudaGraphRuntime(TorchRuntime):
 
     def call(self, arrays: list[Tensor]) -> np.ndarray:
         """See ``TorchRuntime.call``."""
-        if len(arrays[0]) != self.batch:
-            raise ConfigError(
-                f"This graph was captured for {self.batch} chunks at once; {len(arrays[0])} were asked for. "
-                f"batch={len(arrays[0])} captures one for as many."
-            )
-        for static, array in zip(self._inputs, arrays, strict=True):
-            static.copy_(array, non_blocking=True)
-        self._graph.replay()
-        self._host.copy_(self._output, non_blocking=True)
-        torch.cuda.current_stream().synchronize()
+        with torch.cuda.device(self._device):
+            for static, array in zip(self._inputs, arrays, strict=True):
+                static.copy_(array, non_blocking=True)
+            self._graph.replay()
+            self._host.copy_(self._output, non_blocking=True)
+            torch.cuda.current_stream().synchronize()
         return self._host.numpy().copy()
