@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from praxon.commands._hydra import Config
-from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers, task_of
+from praxon.commands._run import (
+    ENGINE_EXAMPLE,
+    Run,
+    console,
+    plain,
+    progress_bar,
+    require,
+    require_numbers,
+    settings_of,
+    task_of,
+)
 from praxon.sim.seeds import Purpose, episode_seeds
 
 if TYPE_CHECKING:
@@ -46,7 +56,7 @@ def run(config: Config) -> dict[str, Any]:
     policy.configure_engine(
         {"cache": None, "method": None}
     )  # a schedule is of the steps; how chunks continue is not in it
-    policy.configure_engine(plain(config.engine) if config.engine else {})
+    policy.configure_engine(settings_of(config, "engine", ENGINE_EXAMPLE))
     changes = Changes()
     world = make_world(task_of(config), plain(config.robot), policy_contract=bundle.contract)
     recording = _recording(policy, changes, config.chunks)

@@ -18,13 +18,14 @@ from praxon.policies.bundle import load_bundle, save_bundle
 from praxon.policies.denoising import export as export_module
 from praxon.policies.denoising.backends import registry
 from praxon.policies.denoising.backends.machine import has_compiler
+from praxon.policies.denoising.backends.onnx import providers_for
 from praxon.policies.denoising.backends.registry import Serving, cache_folder, make_runtime, missing, open_runtime
 from praxon.policies.denoising.backends.seal import fetch, has_key, keep
 from praxon.policies.denoising.engine import METHODS
-from praxon.policies.denoising.export import export, exported
+from praxon.policies.denoising.export import export, exported, reason
 from praxon.policies.denoising.reference import reference_chunk
 from praxon.policies.runtime import PlannedRows
-from praxon.policies.torch_runtime import TorchRuntime
+from praxon.policies.torch_runtime import TorchRuntime, matmul_precision
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "policy").glob("*.yaml"))
 TINY = {"width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2, "widths": [16, 32], "step_width": 16}
@@ -371,8 +372,69 @@ def test_what_this_machine_lacks_is_one_sentence_with_what_there_is(contract, st
         Serving("onx")
     with pytest.raises(ConfigError, match="Serving knows no 'bakend'.*Did you mean 'backend'"):
         Serving.from_dict({"bakend": "onnx"})
-    with pytest.raises(ConfigError, match="batch is a whole number of at least 1; got 0"):
-        Serving(batch=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"batch": 0}, "batch is a whole number of at least 1; got 0"),
+        ({"threads": 1.5}, r"threads is a whole number of at least 1; got 1\.5"),
+        ({"threads": True}, "threads is a whole number of at least 1; got True"),
+        ({"candidates": "4"}, "candidates is a whole number of at least 1; got '4'"),
+        ({"device": "gpu"}, "The device is 'gpu'; cpu, cuda, or cuda:0"),
+        ({"backend": ["onnx"]}, "does not exist"),
+        ({"precision": 32}, "Precision '32' does not exist"),
+        ({"over_budget": "yes"}, "over_budget is true or false; got 'yes'"),
+    ],
+)
+def test_settings_of_another_type_are_one_sentence(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        Serving.from_dict(settings)
+
+
+def test_a_report_of_pages_is_one_plain_line():
+    error = RuntimeError("\x1b[31mFailed to export.\x1b[0m \n\n## Report\n ...")
+    assert reason(error) == "RuntimeError: Failed to export"
+    assert reason(ValueError()) == "ValueError"
+
+
+@needs_onnx
+def test_what_cannot_be_exported_is_one_sentence(contract, statistics_of, tmp_path, monkeypatch):
+    bundle = make_bundle(CONFIGS[0].with_name("flow.yaml"), contract, statistics_of, tmp_path / "bundle", steps=2)
+    bundle.policy.configure_engine({"method": "guided"})
+
+    def refuse(*_):
+        raise RuntimeError("\x1b[1mno trace\x1b[0m\nat line 1")
+
+    monkeypatch.setattr(export_module, "straight_line", refuse)
+    with pytest.raises(ConfigError, match=r"runs in torch only: RuntimeError: no trace\.$"):
+        export(bundle, tmp_path / "portable")
+
+
+def test_graphs_are_computed_where_they_are_asked_to_be(tmp_path):
+    assert [name for name, _ in providers_for("cpu")] == ["CPUExecutionProvider"]
+    tensorrt, cuda, cpu = providers_for("cuda:1", tmp_path)
+    assert tensorrt[1] == {"device_id": 1, "trt_engine_cache_enable": True, "trt_engine_cache_path": str(tmp_path)}
+    assert cuda == ("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0})
+    assert cpu[0] == "CPUExecutionProvider"
+
+
+@needs_onnx
+def test_graphs_on_a_gpu_need_an_onnxruntime_for_it():
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        assert missing(Serving("onnx", device="cuda")).endswith("(pip install onnxruntime-gpu).")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_tf32_is_the_precision_within_a_call_and_what_it_was_after_it():
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    for precision in ("tf32", "float32", "bfloat16"):
+        with matmul_precision(precision):
+            assert [switch.allow_tf32 for switch in switches] == [precision == "tf32"] * 2
+    assert [switch.allow_tf32 for switch in switches] == before
 
 
 @needs_onnx
@@ -393,18 +455,40 @@ def test_a_portable_policy_is_served_where_there_is_no_torch(contract, statistic
     np.save(tmp_path / "expected.npy", expected(bundle, window, noise))
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", "numpy", "pyyaml", "onnxruntime"], check=True)
-    listed = subprocess.run([python, "-m", "pip", "list"], check=True, capture_output=True, text=True).stdout.lower()
+    constraints = str(Path(__file__).parents[2] / "constraints.txt")
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    wanted = ["numpy", "pyyaml", "onnxruntime"]
+    installed = subprocess.run(
+        [*pip, "install", "-q", "--retries", "1", "-c", constraints, *wanted], capture_output=True, text=True
+    )
+    if any(
+        text in installed.stderr for text in ("NewConnectionError", "Failed to establish", "Could not find a version")
+    ):
+        pytest.skip("pip reaches no index")
+    assert installed.returncode == 0, installed.stderr
+    listed = subprocess.run([*pip, "list"], check=True, capture_output=True, text=True).stdout.lower()
     assert "onnxruntime" in listed
     assert "torch" not in listed
     code = f"""
 import numpy as np
 from pathlib import Path
+from praxon.errors import ConfigError
 from praxon.policies.denoising.backends.registry import open_runtime
 folder = Path({str(tmp_path)!r})
 inputs = dict(np.load(folder / "inputs.npz"))
 noise = inputs.pop("noise")
 drawn = open_runtime(folder / "portable").chunks(inputs, noise)
+assert not (folder / "portable.compiled").exists()
+try:
+    open_runtime(folder / "bundle")
+except ConfigError as error:
+    assert "needs torch, which is not installed here; 'praxon export'" in str(error)
+else:
+    raise AssertionError("a bundle without torch")
+try:
+    open_runtime(folder / "portable", serving={{"backend": "openvino"}})
+except ConfigError as error:
+    assert str(error).endswith("needs the package openvino (pip install openvino). Here there are: onnx."), error
 np.testing.assert_allclose(drawn, np.load(folder / "expected.npy"), atol=1e-4, rtol=0)
 """
     source = Path(__file__).parents[2] / "src"

@@ -246,6 +246,18 @@ def test_a_portable_policy_selects_too_but_not_by_density(make, contract, batch_
         ({"candidates": 4, "selection": "coherence"}, r"gives selectors their weights, such as \{coherence:1\}"),
         ({"candidates": 4, "selection": {"coherense": 1}}, "'coherense' does not exist.* Did you mean 'coherence'"),
         ({"candidates": 4, "selection": {"coherence": {"decai": 1}}}, "no setting 'decai'.* Did you mean 'decay'"),
+        (
+            {"candidates": 4, "selection": {"coherence": {"decay": "x"}}},
+            "decay of selector 'coherence' is a number .*; got 'x'",
+        ),
+        (
+            {"candidates": 4, "selection": {"contrast": {"bundle": 3}}},
+            "bundle of selector 'contrast' is a folder; got 3",
+        ),
+        (
+            {"candidates": 4, "selection": {"contrast": {"bundle": "a", "mode": 0}}},
+            "mode .* whole number of at least 1; got 0",
+        ),
         ({"candidates": 4, "selection": {"coherence": 0}}, "weight of selector 'coherence' is a number above 0; got 0"),
         (
             {"candidates": 4, "selection": {"density": None}},
