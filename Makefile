@@ -28,6 +28,7 @@ benchmark: $(SETUP)
 	$(PYTHON) benchmarks/lerobot_exchange.py
 	$(PYTHON) benchmarks/dataset_throughput.py
 	$(PYTHON) benchmarks/lerobot_policies.py
+	$(PYTHON) benchmarks/denoise.py
 	$(PYTHON) benchmarks/lerobot_denoising.py
 	$(VENV)/bin/praxon bench policies study=meta_world out=benchmarks/results/policies_meta_world.json
 	$(VENV)/bin/praxon bench policies study=every_policy out=benchmarks/results/policies_every_policy.json

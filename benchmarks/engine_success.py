@@ -39,7 +39,7 @@ SERVINGS = {
     "openvino, bfloat16": {"backend": "openvino", "precision": "bfloat16"},
 }
 SLOW = "{solver:ddpm,steps:100}"
-UPDATES = (10, 7)
+UPDATES = (10,)
 ROUNDS = 12
 
 
