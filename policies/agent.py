@@ -1,7 +1,8 @@
 """The agent: a policy at work. Observations in, at every tick the action that belongs to it and a preview of the next.
 
 Inference runs in a runner: at once in simulation, on a thread of its own where a control loop may not wait. Either way
-a chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped. Where the
+a chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped. The next chunk is
+asked for as much earlier as the latest ones were late, so that it arrives when it shall take over. Where the
 runtime continues chunks (real-time chunking), each is drawn so that it agrees with what the robot will have done by
 the time it arrives. Imports no torch.
 """
@@ -235,7 +236,7 @@ class ChunkAgent:
         stamp_ns = observation.stamp_ns
         self._history.append(self._checked(observation))
         self._collect(stamp_ns)
-        if self._executor.due(stamp_ns) and not self.runner.busy:
+        if self._executor.due(stamp_ns, self._expected_delay) and not self.runner.busy:
             self.runner.submit(self._inference(stamp_ns), (self._episode, stamp_ns))
             self._collect(stamp_ns)
         return self._executor.actions(stamp_ns, 1 + preview)
@@ -279,13 +280,18 @@ class ChunkAgent:
         plan = self._plan(stamp_ns) if self.runtime.continues else None
         return lambda: self.runtime.chunks(window, noise, plan)[0].astype(np.float64)
 
+    @property
+    def _expected_delay(self) -> int:
+        """How late the next chunk will be at worst, judged by the latest ones [ticks]."""
+        return max(self.delays, default=0)
+
     def _plan(self, stamp_ns: int) -> PlannedRows | None:
         """What the live chunk says of the instants of the next, which is expected as late as the latest ones were at worst."""
         horizon = self.contract.chunk.horizon
         rows, known = self._executor.planned(stamp_ns)
         if rows is None or not known:
             return None
-        delay = min(max(self.delays, default=0), known)
+        delay = min(self._expected_delay, known)
         return PlannedRows(rows, np.array(soft_mask(delay, horizon - known, horizon), dtype=np.float32))
 
     def _collect(self, now_ns: int) -> None:

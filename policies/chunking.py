@@ -161,9 +161,15 @@ class ChunkExecutor:
         rows = np.stack([self._action(self._live, stamp_ns + i * self._period_ns) for i in range(self._horizon)])
         return rows, max(0, min(self._horizon, self._horizon - used))
 
-    def due(self, stamp_ns: int) -> bool:
-        """Whether it is time for the next chunk: ``num_execute`` rows of the live one are used, or there is none."""
-        return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._num_execute
+    def due(self, stamp_ns: int, ahead: int = 0) -> bool:
+        """Whether it is time to ask for the next chunk.
+
+        Args:
+            stamp_ns: now.
+            ahead: ticks that the next chunk takes to arrive; it is asked for so much earlier than ``num_execute`` rows of the
+                live one are used.
+        """
+        return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._num_execute - ahead
 
     def exhausted(self, stamp_ns: int) -> bool:
         """Whether no row belongs to this tick any more (or yet), so that at best the last row is held."""

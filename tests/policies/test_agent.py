@@ -183,13 +183,33 @@ def test_a_plan_is_what_the_robot_will_do_until_the_chunk_arrives(contract):
     agent = ChunkAgent(runtime, contract, DelayedRunner(2), blend_steps=0)
     for index in range(12):
         agent.act(observed(contract, index))
-    # Chunks at ticks 0, 4 and 8; of the first there is nothing to continue.
+    # Chunks at ticks 0, 2, 4, ...: each is asked for two ticks before four rows of the one before are used. The first continues
+    # nothing.
     assert runtime.plans[0] is None
-    for plan, tick in zip(runtime.plans[1:3], (4, 8), strict=True):
-        # Rows tick, tick + 1, ... of the chunk before, of which four are left; the last is held.
-        expected = np.minimum(np.arange(8.0) + tick, tick + 3)
+    for plan, tick in zip(runtime.plans[1:3], (2, 4), strict=True):
+        # Rows tick, tick + 1, ... of the chunk before, of which six are left; the last is held.
+        expected = np.minimum(np.arange(8.0) + tick, tick + 5)
         np.testing.assert_allclose(plan.actions_TA[:, 0], expected)
-        np.testing.assert_allclose(plan.weights_T, soft_mask(2, 4, 8), rtol=1e-6)
+        np.testing.assert_allclose(plan.weights_T, soft_mask(2, 2, 8), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("delay", "rows"), [(0, [0, 1, 2, 3]), (1, [1, 2, 3]), (2, [2, 3]), (3, [3, 4, 5]), (5, [5, 6, 7, 7, 7])]
+)
+def test_a_chunk_arrives_when_the_live_one_is_used(contract, delay, rows):
+    runtime = CountingRuntime(contract)
+    agent = ChunkAgent(runtime, contract, DelayedRunner(delay), blend_steps=0)
+    seen = []
+    for index in range(40):
+        chunks = len(agent.delays)
+        actions = agent.act(observed(contract, index))
+        if actions is not None:
+            if len(agent.delays) > chunks or not seen:
+                seen.append([])
+                stamp = index - delay
+            seen[-1].append(round(float(actions[0, 0]) - stamp))
+    # When four rows are used the next chunk takes over, or as soon as one can: one is computed at a time.
+    assert seen[2:-1] == [rows] * (len(seen) - 3)
 
 
 def test_an_agent_imports_no_torch():
