@@ -1,4 +1,4 @@
-"""What inference delay costs: a marker that drifts and jumps, and chunks that come late by 0 to 8 control steps.
+"""What inference delay costs: a marker that jumps, or drifts and jumps, and chunks that come late by 0 to 8 control steps.
 
 The same weights and the same starts for every way of going from one chunk to the next; training-time chunking has weights of its
 own, trained as long on the same data. Before, once:
@@ -18,6 +18,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ from praxon.sim.parallel import run_seeds
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.statistics import success_summary
 
-MOVING = {"speed": 0.02, "jump": 0.08, "jump_s": 3.0}
+MOTIONS = {
+    "jumps": {"jump": 0.08, "jump_s": 3.0},
+    "drifts and jumps": {"speed": 0.02, "jump": 0.08, "jump_s": 3.0},
+}
 DELAYS = (0, 1, 2, 4, 8)
 
 
@@ -188,13 +192,13 @@ def runtime_of(folder: Path, way: Way) -> Runtime:
     return open_runtime(folder / way.weights / "bundle", dict(way.engine or {}), {"backend": way.backend})
 
 
-def worker(folder: Path, way: Way, delay: int) -> Any:
+def worker(folder: Path, way: Way, delay: int, motion: str) -> Any:
     """What runs the episode of a seed."""
     runtime = runtime_of(folder, way)
     if way.ensemble is not None:
         chunk = replace(runtime.contract.chunk, num_execute=1, ensemble=way.ensemble)
         runtime.contract = replace(runtime.contract, chunk=chunk)
-    config = {**task_config("pick_place"), "moving": MOVING}
+    config = {**task_config("pick_place"), "moving": MOTIONS[motion]}
     world = make_world(config, policy_contract=runtime.contract)
     assert isinstance(world, Simulation)
     agent: Agent
@@ -213,13 +217,14 @@ def worker(folder: Path, way: Way, delay: int) -> Any:
     return run
 
 
-def evaluation(folder: Path, name: str, delay: int, seeds: list[int], workers: int) -> dict[str, Any]:
-    """Figures of one way at one delay."""
+def evaluation(folder: Path, name: str, delay: int, motion: str, seeds: list[int], workers: int) -> dict[str, Any]:
+    """Figures of one way at one delay, where the marker moves so."""
     runtime_of(folder, WAYS[name]).close()  # exported once, before several processes ask for it
-    episodes = list(run_seeds(partial(worker, folder, WAYS[name], delay), seeds, workers))
+    episodes = list(run_seeds(partial(worker, folder, WAYS[name], delay, motion), seeds, workers))
     jumps = [jump for episode in episodes for jump in episode.jumps]
     speeds = [speed for episode in episodes for speed in episode.speeds]
     return {
+        "motion": motion,
         "way": name,
         "delay": delay,
         **success_summary(sum(episode.solved for episode in episodes), len(episodes)),
@@ -240,28 +245,28 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100, help="paired starts of each evaluation")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS), help="those to evaluate")
+    parser.add_argument("--motions", nargs="*", default=list(MOTIONS), choices=list(MOTIONS), help="of the marker")
     parser.add_argument("--delays", nargs="*", type=int, default=list(DELAYS), help="control steps")
     asked = parser.parse_args()
     kept = asked.folder / "evaluations"
     kept.mkdir(parents=True, exist_ok=True)
     seeds = episode_seeds(Purpose.EVALUATE, 0, asked.episodes)
     rows = []
-    for name in asked.ways:
-        for delay in asked.delays:
-            path = kept / f"{name.replace(' ', '_').replace(',', '')}-{delay}-{asked.episodes}.json"
-            if not path.exists():
-                path.write_text(json.dumps(evaluation(asked.folder, name, delay, seeds, asked.workers)))
-            rows.append(json.loads(path.read_text()))
-            print(
-                f"{name}, delay {delay}: {rows[-1]['successes']}/{asked.episodes}, "
-                f"jump p95 {rows[-1]['seam_velocity_jump']['p95']:.2f}, jerk {rows[-1]['jerk_rms']:.0f}",
-                flush=True,
-            )
+    for motion, name, delay in product(asked.motions, asked.ways, asked.delays):
+        path = kept / f"{motion}-{name}-{delay}-{asked.episodes}.json".replace(" ", "_").replace(",", "")
+        if not path.exists():
+            path.write_text(json.dumps(evaluation(asked.folder, name, delay, motion, seeds, asked.workers)))
+        rows.append(json.loads(path.read_text()))
+        print(
+            f"{motion}, {name}, delay {delay}: {rows[-1]['successes']}/{asked.episodes}, "
+            f"jump p95 {rows[-1]['seam_velocity_jump']['p95']:.2f}, jerk {rows[-1]['jerk_rms']:.0f}",
+            flush=True,
+        )
     steps = {
         weights: json.loads((asked.folder / weights / "result.json").read_text())["steps"]
         for weights in ("flow", "prefix")
     }
-    shared = {"task": "pick_place", "moving": MOVING, "control_period_s": 0.05, "seed": 0, "training_steps": steps}
+    shared = {"task": "pick_place", "motions": MOTIONS, "control_period_s": 0.05, "seed": 0, "training_steps": steps}
     print(record("real_time_chunking", {**shared, "rows": rows}))
 
 

@@ -197,7 +197,7 @@ def test_a_plan_is_what_the_robot_will_do_until_the_chunk_arrives(contract):
     ("delay", "rows"), [(0, [0, 1, 2, 3]), (1, [1, 2, 3]), (2, [2, 3]), (3, [3, 4, 5]), (5, [5, 6, 7, 7, 7])]
 )
 def test_a_chunk_arrives_when_the_live_one_is_used(contract, delay, rows):
-    runtime = CountingRuntime(contract)
+    runtime = CountingRuntime(contract, continues=True)
     agent = ChunkAgent(runtime, contract, DelayedRunner(delay), blend_steps=0)
     seen = []
     for index in range(40):
