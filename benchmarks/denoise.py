@@ -17,8 +17,8 @@ from _record import RESULTS
 FIRST = "only=[default,transformer_8x256]"
 REST = "only=[transformer_4x128,transformer_causal,unet,shortcut,mean_flow,beso,factorized,energy,act]"
 RUNS = (
-    (FIRST, "backends=[eager,compile,onnx,openvino]"),
-    (FIRST, "backends=[openvino]", "precisions=[bfloat16]"),
+    (FIRST, "backends=[eager,compile]"),
+    (FIRST, "backends=[onnx,openvino]", "precisions=[float32,bfloat16]"),
     (REST, "backends=[eager,onnx,openvino]"),
     ("only=[default]", "batches=[8,64]", "backends=[eager,onnx,openvino]"),
 )
