@@ -57,7 +57,9 @@ def run(config: Config) -> dict[str, Any]:
     work = Run("serve", config)
     work.start()
     # Made here, where it may take its time, and found by the node, which has to answer in a minute.
-    console.print("Making what computes chunks; the first time it may be compiled or exported, which takes up to minutes.")
+    console.print(
+        "Making what computes chunks; the first time it may be compiled or exported, which takes up to minutes."
+    )
     threads = {} if config.threads is None else {"threads": config.threads}
     open_runtime(bundle, drawing["engine"], {**drawing["serving"], **threads}).close()
 

@@ -93,7 +93,11 @@ def planned(plan: Plan) -> Tensor:
 
 def restarted(
     evaluate: Callable[[Tensor, int], Tensor],
-    guess: Callable[[Tensor], Tensor], sampler: Sampler, plan: Plan, noise_BTA: Tensor, way: Way
+    guess: Callable[[Tensor], Tensor],
+    sampler: Sampler,
+    plan: Plan,
+    noise_BTA: Tensor,
+    way: Way,
 ) -> Tensor:
     """The chunk (B, T, A) from the plan on, where there is one.
 
