@@ -249,8 +249,8 @@ class GenerativePolicy(Policy):
         except (TypeError, ValueError) as error:
             given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
             raise ConfigError(
-                f"The engine settings {given} cannot be used: steps are whole numbers, solver, spacing and method names, the others "
-                "numbers."
+                f"The engine settings {given} cannot be used: steps are whole numbers, solver, spacing and method names, "
+                "the others numbers."
             ) from error
         if engine.method in LEARNED_METHODS and engine.method not in self.learned_methods:
             raise ConfigError(
