@@ -104,7 +104,8 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(f"There is no bundle at '{path}'; 'praxon train' writes one.")
     if is_portable(path):
         raise BundleError(
-            f"'{path}' is a portable policy, whose steps are fixed; eval and serve take it, the rest needs the bundle that it was made from."
+            f"'{path}' is a portable policy, whose steps are fixed; eval and serve take it, the rest needs the bundle that it was "
+            "made from."
         )
     digest, contents = read_manifested(path, FILES, FORMAT_VERSION, "bundle")
     config, engine = (_mapping(path / name, contents[name]) for name in ("config.yaml", "engine.yaml"))
