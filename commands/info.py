@@ -4,6 +4,7 @@ Example: praxon info robot=panda picture=panda.png
 Example: praxon info bundle=runs/demo/bundle
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,25 @@ def _show_bundle(path: Path) -> dict[str, Any]:
     averaged = "" if chunk.ensemble is None else f" as the mean of all chunks (m = {chunk.ensemble:g})"
     console.print(
         f"chunk of {chunk.horizon} actions every {chunk.control_period_s:g} s, {chunk.num_execute} executed{averaged}, "
-        f"{chunk.num_obs_steps} observations; engine: {', '.join(f'{k}={v}' for k, v in bundle.engine.items())}"
+        f"{chunk.num_obs_steps} observations; engine: {_engine(bundle.engine)}"
     )
     console.print(f"digest {bundle.digest}")
     return {"bundle": str(path), "digest": bundle.digest}
+
+
+def _engine(settings: Mapping[str, Any]) -> str:
+    """Settings by name; of a cache schedule how much it runs."""
+    from praxon.policies.denoising.block_cache import CacheSchedule
+
+    shown = {key: value for key, value in settings.items() if key != "cache"}
+    if settings.get("cache") is not None:
+        shown["cache"] = f"{100 * CacheSchedule.from_dict(settings['cache']).share_run:.0f} % of the blocks are run"
+    parts = {key: _inner(value) if isinstance(value, Mapping) else value for key, value in shown.items()}
+    return ", ".join(f"{key}={'null' if value is None else value}" for key, value in parts.items())
+
+
+def _inner(settings: Mapping[str, Any]) -> str:
+    return "{" + ",".join(f"{key}:{value}" for key, value in settings.items() if value is not None) + "}"
 
 
 def _features(contract: PolicyContract) -> Table:

@@ -39,7 +39,7 @@ def run(config: Config) -> dict[str, Any]:
         "engine": settings_of(config, "engine", ENGINE_EXAMPLE),
         "serving": settings_of(config, "serving", SERVING_EXAMPLE),
     }
-    from praxon.policies.denoising.backends.registry import contract_of
+    from praxon.policies.denoising.backends.registry import contract_of, open_runtime
     from praxon.ros_nodes import graph
     from praxon.ros_nodes.serving import robot_contract
     from praxon.ros_nodes.streams import stream
@@ -56,6 +56,12 @@ def run(config: Config) -> dict[str, Any]:
         stream(feature, simulation.scene.robot)
     work = Run("serve", config)
     work.start()
+    # Made here, where it may take its time, and found by the node, which has to answer in a minute.
+    console.print(
+        "Making what computes chunks; the first time it may be compiled or exported, which takes up to minutes."
+    )
+    threads = {} if config.threads is None else {"threads": config.threads}
+    open_runtime(bundle, drawing["engine"], {**drawing["serving"], **threads}).close()
 
     if not config.episodes:
 

@@ -26,6 +26,7 @@ from praxon.policies.base import Policy
 from praxon.policies.build import build_policy_for
 from praxon.policies.denoising.block_cache import CacheSchedule
 from praxon.policies.manifest import read_manifested, write_manifested
+from praxon.policies.portable import is_portable
 
 FORMAT_VERSION = 1
 NOT_SETTINGS = ("measured", "serving")
@@ -101,6 +102,11 @@ def load_bundle(path: Path) -> Bundle:
     path = Path(path)
     if not path.is_dir():
         raise BundleError(f"There is no bundle at '{path}'; 'praxon train' writes one.")
+    if is_portable(path):
+        raise BundleError(
+            f"'{path}' is a portable policy, whose steps are fixed; eval and serve take it, the rest needs the bundle that it was "
+            "made from."
+        )
     digest, contents = read_manifested(path, FILES, FORMAT_VERSION, "bundle")
     config, engine = (_mapping(path / name, contents[name]) for name in ("config.yaml", "engine.yaml"))
     try:

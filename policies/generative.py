@@ -247,7 +247,11 @@ class GenerativePolicy(Policy):
         try:
             engine = self._make_engine(chosen, {**options, "cache": cache})
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"The engine settings {chosen | options} cannot be used: {error}.") from error
+            given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+            raise ConfigError(
+                f"The engine settings {given} cannot be used: steps are whole numbers, solver, spacing and method names, "
+                "the others numbers."
+            ) from error
         if engine.method in LEARNED_METHODS and engine.method not in self.learned_methods:
             raise ConfigError(
                 f"This policy was not trained to continue chunks by {engine.method}; {LEARNED_METHODS[engine.method]} trains one "

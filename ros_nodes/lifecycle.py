@@ -204,6 +204,9 @@ def run_node(make_node: Callable[[], ManagedNode], arguments: Sequence[str] | No
         print(error, file=sys.stderr)
         rclpy.shutdown()
         return 1
+    node.get_logger().info(
+        f"Unconfigured: 'ros2 lifecycle set /{node.get_name()} configure', then 'activate', or any other client of its lifecycle."
+    )
     executor = MultiThreadedExecutor(num_threads=3)
     executor.add_node(node)
     problems: list[Exception] = []

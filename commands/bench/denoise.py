@@ -33,6 +33,16 @@ COLUMNS = (
 )
 
 
+HEADINGS = {
+    "precision": "as",
+    "p50_ms": "p50",
+    "p99_ms": "p99",
+    "max_deviation": "off by",
+    "floor_share": "floor",
+}
+"""Of columns whose names are long; times in ms, deviations in the action's unit."""
+
+
 def run(config: Config) -> dict[str, Any]:
     """Measure as configured; returns what is written to result.json."""
     require_numbers(config, threads=1, rounds=5, warm_ups=1, seed=0)
@@ -221,7 +231,9 @@ def _unit_statistics(policy: Any) -> dict[str, dict[str, np.ndarray]]:
 def _print(rows: list[dict[str, Any]]) -> None:
     table = Table(title="time of a chunk beside the eager loop over diffusers")
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
+        table.add_column(
+            HEADINGS.get(column, column), justify="left" if column in COLUMNS[:3] else "right", no_wrap=True
+        )
     for row in rows:
         if "error" not in row:
             table.add_row(

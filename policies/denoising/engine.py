@@ -77,7 +77,7 @@ class DenoisingEngine:
         cache: CacheSchedule | None = None,
         method: str | None = None,
         guidance_limit: float = 5.0,
-        start: float = 0.5,
+        start: float = 0.3,
         num_execute: int = 1,
     ) -> None:
         if method is not None and method not in METHODS:
@@ -192,7 +192,12 @@ class DenoisingEngine:
             warm, cold = modulations.warm[index : index + 1], modulations.cold[index : index + 1]
             return denoised(x_BTA, torch.where(has_B1.view(-1, *[1] * (warm.ndim - 1)), warm, cold))
 
-        return restarted(evaluate, self.sampler, plan, noise_BTA, way)
+        def guess(x_BTA: Tensor) -> Tensor:
+            level = self.sampler.level_at(0.0)
+            told = denoised(level.sigma * x_BTA, modulations.cold[:1])
+            return self.sampler.bounded(self.sampler.clean_at(level.sigma * x_BTA, told, level.alpha, level.sigma))
+
+        return restarted(evaluate, guess, self.sampler, plan, noise_BTA, way)
 
     def _way(self, horizon: int) -> Way | None:
         steps = int(self.sampler.settings().get("steps", len(self.sampler.times)))

@@ -7,7 +7,8 @@
   whose actions have times of their own, trained with ``streaming``. The paper keeps the noisy actions; here each call draws
   the noise anew, so that a chunk depends on plan, noise and observation alone.
 
-The first chunk of an episode has no plan: as many steps are taken, from noise.
+What the plan does not reach begins at the clean chunk that the network expects at pure noise, which costs one evaluation. The first
+chunk of an episode has no plan: as many steps are taken, from noise.
 
 Steps are those of DDIM, on straight paths Euler's: x' = alpha' a + sigma' e, with the clean chunk a that the network expects and
 the noise e that follows from it.
@@ -91,12 +92,18 @@ def planned(plan: Plan) -> Tensor:
 
 
 def restarted(
-    evaluate: Callable[[Tensor, int], Tensor], sampler: Sampler, plan: Plan, noise_BTA: Tensor, way: Way
+    evaluate: Callable[[Tensor, int], Tensor],
+    guess: Callable[[Tensor], Tensor],
+    sampler: Sampler,
+    plan: Plan,
+    noise_BTA: Tensor,
+    way: Way,
 ) -> Tensor:
     """The chunk (B, T, A) from the plan on, where there is one.
 
     Args:
         evaluate: (x, index of the step) -> the network's prediction; told ``way`` where there is a plan.
+        guess: noise -> the clean chunk that the network expects there, for actions that the plan does not reach.
         sampler: whose paths and predictions.
         plan: in network units.
         noise_BTA: of the start.
@@ -113,9 +120,8 @@ def restarted(
         mixed_BT3 = torch.where(has_B1[..., None], warm_T3, cold_T3)
         alphas.append(mixed_BT3[..., 1, None])
         sigmas.append(mixed_BT3[..., 2, None])
-    # Rows that the plan does not reach hold its last: nearer than nothing.
-    begun_BTA = torch.where(has_B1[..., None], plan.actions_BTA.to(noise_BTA), 0.0)
-    x_BTA = alphas[0] * begun_BTA + sigmas[0] * noise_BTA
+    begun_BTA = torch.where((plan.weights_BT > 0)[..., None], plan.actions_BTA.to(noise_BTA), guess(noise_BTA))
+    x_BTA = alphas[0] * torch.where(has_B1[..., None], begun_BTA, 0.0) + sigmas[0] * noise_BTA
     clean_BTA = x_BTA
     for index in range(way.steps):
         prediction_BTA = evaluate(x_BTA, index)

@@ -54,7 +54,7 @@ def test_round_trip(policy, bundle, contract):
     assert loaded.contract == contract
     assert loaded.config == CONFIG
     chosen = {"solver": "euler", "steps": 2, "noise_scale": 1.0}
-    assert loaded.engine == {**chosen, "cache": None, "method": None, "guidance_limit": 5.0, "start": 0.5}
+    assert loaded.engine == {**chosen, "cache": None, "method": None, "guidance_limit": 5.0, "start": 0.3}
     assert loaded.card == "# Toy"
     assert not loaded.policy.training
     for name, tensor in policy.state_dict().items():

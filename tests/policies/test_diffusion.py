@@ -105,7 +105,7 @@ def test_every_solver_serves_the_same_weights_whoever_is_in_the_batch(contract, 
     policy = make(contract, statistics_of(contract))
     policy.configure_engine({"solver": name, "steps": 6})
     chosen = {"solver": name, "steps": 6, "spacing": None, "eta": 0.0, "noise_scale": 1.0}
-    assert policy.engine_settings() == {**chosen, "cache": None, "method": None, "guidance_limit": 5.0, "start": 0.5}
+    assert policy.engine_settings() == {**chosen, "cache": None, "method": None, "guidance_limit": 5.0, "start": 0.3}
     batch = batch_of(contract, 3)
     window = {feature.name: batch[feature.name] for feature in contract.observations}
     noise = policy.noise(3, torch.Generator().manual_seed(0))

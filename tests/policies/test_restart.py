@@ -67,7 +67,7 @@ def test_whoever_knows_the_chunk_arrives_there(name, way):
             return truth - noise_in
         return {"epsilon": noise_in, "sample": truth, "v_prediction": alpha * noise_in - sigma * truth}[name]
 
-    drawn = restarted(oracle, sampler, Plan(planned, weights), noise, way)
+    drawn = restarted(oracle, torch.zeros_like, sampler, Plan(planned, weights), noise, way)
     torch.testing.assert_close(drawn, truth, atol=2e-3 if name == "epsilon" else 1e-4, rtol=0)
 
 
@@ -85,10 +85,10 @@ def test_a_warm_start_stays_with_the_plan_and_a_cold_one_knows_none_of_it():
         warm, cold = way.times[index][0], cold_way(way.steps, 2).times[index][0]
         return torch.stack([normal(x[0], warm), normal(x[1], cold)])
 
-    drawn = restarted(evaluate, sampler, plan, noise, way)
+    drawn = restarted(evaluate, lambda x: torch.full_like(x, 0.7), sampler, plan, noise, way)
     length = (0.8**2 + 0.2**2) ** 0.5
-    # The row that the plan does not reach begins at what it holds there.
-    torch.testing.assert_close(drawn[0, :, 0], torch.tensor([0.8 * 1.5, 0.8 * 1.5 + 0.2]) / length, atol=2e-3, rtol=0)
+    # The row that the plan does not reach begins at what is guessed.
+    torch.testing.assert_close(drawn[0, :, 0], torch.tensor([0.8 * 1.5, 0.8 * 0.7 + 0.2]) / length, atol=2e-3, rtol=0)
     torch.testing.assert_close(drawn[1], noise[1], atol=2e-2, rtol=0)
 
 
@@ -126,7 +126,7 @@ def test_without_a_plan_a_warm_start_is_as_many_steps_from_noise(contract, stati
     policy.network.denoise = lambda *args, **options: evaluations.append(1) or hook(*args, **options)
     known = Plan(plan.actions_BTA, torch.ones(1, 8))
     drawn = policy.sample(window, noise, known)
-    assert len(evaluations) == 4
+    assert len(evaluations) == 5  # four steps, and one for what the plan does not reach
     assert (drawn - plain).abs().max() > 1e-2
     policy.network.denoise = hook
     policy.freeze()
@@ -165,7 +165,7 @@ def test_a_clip_holds_from_the_first_step_on():
     noise = torch.randn(64, 4, 2, generator=torch.Generator().manual_seed(0))
     for weights in (torch.zeros(64, 4), torch.ones(64, 4)):
         plan = Plan(torch.full((64, 4, 2), 0.5), weights)
-        drawn = restarted(lambda x, index: 1.1 * x, sampler, plan, noise, warm_way(10, 0.5, 4))
+        drawn = restarted(lambda x, index: 1.1 * x, torch.zeros_like, sampler, plan, noise, warm_way(10, 0.5, 4))
         assert drawn.abs().max() <= 1.0
 
 

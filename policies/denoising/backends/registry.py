@@ -90,7 +90,7 @@ class Serving:
 
 
 def open_runtime(
-    path: Path, engine: Mapping[str, Any] | None = None, serving: Mapping[str, Any] | None = None
+    path: Path | str, engine: Mapping[str, Any] | None = None, serving: Mapping[str, Any] | None = None
 ) -> Runtime:
     """The runtime of a bundle or a portable policy on disk.
 
@@ -103,6 +103,7 @@ def open_runtime(
         BundleError: there is nothing to read, or it is damaged.
         ConfigError: a setting that does not exist or cannot be, or this machine lacks what it needs.
     """
+    path = Path(path)
     if is_portable(path):
         if engine:
             raise ConfigError(f"'{path}' is a portable policy, whose steps are fixed; engine settings need its bundle.")
@@ -185,6 +186,8 @@ def missing(serving: Serving) -> str:
     """What this machine lacks for it, in a sentence; empty where nothing."""
     from praxon.policies.denoising.backends.machine import emulates, has_compiler
 
+    if serving.precision == "tf32" and serving.backend in PORTABLE:
+        return f"Backend '{serving.backend}' has no tf32, which GPUs have; use float32."
     needed = {"onnx": ("onnxruntime",), "openvino": ("openvino",)}.get(serving.backend, ("torch",))
     lacking = [module for module in needed if importlib.util.find_spec(module) is None]
     if lacking:
@@ -205,7 +208,9 @@ def missing(serving: Serving) -> str:
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             return f"Backend 'onnx' on {serving.device} needs onnxruntime for GPUs (pip install onnxruntime-gpu)."
     if serving.precision != "float32" and serving.backend == "onnx":
-        return f"Backend 'onnx' computes in float32; {serving.precision} was asked for, which openvino has."
+        return f"Backend 'onnx' computes in float32; {serving.precision} was asked for."
+    if serving.backend == "openvino" and serving.device != "cpu":
+        return f"Backend 'openvino' computes on the processor; device {serving.device} was asked for."
     on_cpu = serving.backend in PORTABLE or (serving.device == "cpu" and serving.backend != "cuda_graph")
     if on_cpu and emulates(serving.precision):
         return f"This processor has no instructions for {serving.precision}, and would emulate it slowly; use float32."
