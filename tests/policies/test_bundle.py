@@ -80,7 +80,7 @@ def test_engine_file_decides_how_samples_are_drawn(policy, tmp_path):
         "cache": None,
         "method": None,
         "guidance_limit": 5.0,
-        "start": 0.5,
+        "start": 0.3,
     }
 
 
