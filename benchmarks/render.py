@@ -281,8 +281,8 @@ def bench_denoise(result: dict) -> str:
     def row(each: dict) -> str:
         share = "" if each["floor_share"] is None else f"{100 * each['floor_share']:.0f} %"
         return (
-            f"| {each['policy']} | {each['steps']} | {each['batch']} | {each['backend']} | {each['precision']} | "
-            f"{each['p50_ms']:.2f} / {each['p99_ms']:.2f} | {each['reference_p50_ms']:.2f} | **{each['ratio']:.2f}** | "
+            f"| {each['policy']} | {each['steps']} | {each['batch']} | {each['threads']} | {each['backend']} | "
+            f"{each['precision']} | {each['p50_ms']:.2f} / {each['p99_ms']:.2f} | {each['reference_p50_ms']:.2f} | **{each['ratio']:.2f}** | "
             f"{each['max_deviation']:.0e} | {each['rms_deviation']:.0e} | {each['made_s']:.1f} | {share} |"
         )
 
@@ -291,14 +291,14 @@ def bench_denoise(result: dict) -> str:
     notes = "".join(f"\n- {text}" for text in [*dict.fromkeys(result["left_out"]), *refused])
     return f"""## Time of a chunk
 
-`praxon bench denoise`: from observation to chunk [ms], p50 / p99 of {conditions["rounds"]} on {conditions["threads"]}
-threads, in turn with the reference (the eager loop over a scheduler of diffusers, one network call a step, nothing
-hoisted), whose p50 comes next; the ratio of the two; the largest and the root mean square deviation of an action from it,
+`praxon bench denoise`: from observation to chunk [ms], p50 / p99 of {conditions["rounds"]}, in turn with the reference
+on as many threads (the eager loop over a scheduler of diffusers, one network call a step, nothing hoisted), whose p50 comes
+next; the ratio of the two; the largest and the root mean square deviation of an action from it,
 in physical units with a spread of 1, for the same noise; seconds that making the backend took the first time; share of the
 machine's floor.
 
-| policy | steps | chunks | backend | precision | p50 / p99 | reference | ratio | largest | rms | made [s] | share |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| policy | steps | chunks | threads | backend | precision | p50 / p99 | reference | ratio | largest | rms | made [s] | share |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 {notes}
 

@@ -140,6 +140,21 @@ def settings_of(config: Config, name: str, example: str) -> dict[str, Any]:
     return plain(value) if value else {}
 
 
+def serving_of(config: Config) -> dict[str, Any]:
+    """``serving``, for verbs that let one policy act: they draw one chunk at a time.
+
+    Raises:
+        ConfigError: no settings by name, or a batch of several.
+    """
+    serving = settings_of(config, "serving", SERVING_EXAMPLE)
+    batch = serving.get("batch", 1)
+    require(
+        batch == 1,
+        f"serving.batch is {batch}; one chunk is drawn at a time here. candidates={batch} draws as many and keeps the best.",
+    )
+    return serving
+
+
 ENGINE_EXAMPLE, SERVING_EXAMPLE = "{steps:4}", "{backend:openvino}"
 
 

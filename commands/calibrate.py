@@ -69,7 +69,12 @@ def run(config: Config) -> dict[str, Any]:
             world.run(world.performer(agent), seed)
             advance(note=f"{changes.observations} chunks")
     evaluations = len(changes.similarity(blocks[0].name))
-    updates = make_updates(changes, blocks, min(config.updates, evaluations), config.bubbling)
+    require(
+        config.updates < evaluations,
+        f"updates is {config.updates}, and a chunk takes {evaluations} evaluations: nothing would be reused. Fewer updates, or "
+        f"more steps, such as engine={{solver:ddpm,steps:100}}; the bundle is as it was.",
+    )
+    updates = make_updates(changes, blocks, config.updates, config.bubbling)
     schedule = CacheSchedule(updates, evaluations, policy.engine.sampler.settings(), bundle.weights)
     policy.configure_engine({"cache": schedule.to_dict(), "method": method})
     out = bundle.path if config.out is None else Path(str(config.out))

@@ -4,8 +4,8 @@ Writes result.json with success, Wilson interval, latency and every episode; vid
 Example: praxon eval bundle=runs/lift-flow/bundle task=lift episodes=50 seed=7
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ import numpy as np
 from praxon.commands._hydra import Config
 from praxon.commands._run import (
     ENGINE_EXAMPLE,
-    SERVING_EXAMPLE,
     Run,
     console,
     plain,
     progress_bar,
     require,
     require_numbers,
+    serving_of,
     settings_of,
     task_of,
 )
+from praxon.contract import Chunk
 from praxon.robots.base import Agent
 from praxon.sim.factory import make_world
 from praxon.sim.parallel import Worker, run_seeds
@@ -48,11 +49,12 @@ class Evaluated:
 
 @dataclass
 class Evaluator:
-    """A world, who acts in it, and the inference latencies as they come [s]."""
+    """A world, who acts in it, the inference latencies as they come [s], and how a policy's chunks are drawn."""
 
     world: World
     agent: Agent
     latencies_s: Any
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, seed: int) -> Evaluated:
         """Run the episode of a seed."""
@@ -82,7 +84,7 @@ def evaluator(
     runner = DelayedRunner(delay)
     policy_agent = ChunkAgent(runtime, world.contract, runner)
     policy_agent.warm_up(world.first_observation(0))
-    return Evaluator(world, world.performer(policy_agent), runner.latencies_s)
+    return Evaluator(world, world.performer(policy_agent), runner.latencies_s, runtime.settings)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def run(config: Config) -> dict[str, Any]:
         "No bundle was given; bundle=<folder> names a policy, agent=expert or agent=hold need none.",
     )
     engine = settings_of(config, "engine", ENGINE_EXAMPLE)
-    serving = settings_of(config, "serving", SERVING_EXAMPLE)
+    serving = serving_of(config)
     for name, chosen in (("engine", engine), ("serving", serving)):
         require(not chosen or config.agent == "policy", f"{name} is of a policy, and agent={config.agent} is none.")
     if config.threads is not None:
@@ -110,6 +112,8 @@ def run(config: Config) -> dict[str, Any]:
         config.delay,
     )
     here = make()
+    if config.agent == "policy":
+        _warn_of_short_chunks(here.world.contract.chunk, config.delay)
     work = Run("eval", config)
     work.start()
     (work.path / "video.mp4").unlink(missing_ok=True)  # of an earlier evaluation into the same folder
@@ -129,8 +133,8 @@ def run(config: Config) -> dict[str, Any]:
         "robot": here.world.contract.robot,
         "agent": config.agent,
         "bundle": config.bundle if config.agent == "policy" else None,
-        "engine": engine,
-        "serving": serving if config.agent == "policy" else {},
+        "engine": here.settings.get("engine", {}),
+        "serving": here.settings.get("serving", {}),
         "delay": config.delay,
         "seed": config.seed,
         **success_summary(successes, len(results)),
@@ -175,6 +179,15 @@ def film(evaluate: Evaluator, results: list[EpisodeResult], path: Path) -> list[
     if video is not None:
         video.close()
     return shown
+
+
+def _warn_of_short_chunks(chunk: Chunk, delay: int) -> None:
+    late = max(0, delay)
+    if late and late + chunk.num_execute > chunk.horizon:
+        console.print(
+            f"[yellow]short chunks[/yellow]: of {chunk.horizon} rows {late} are over when one arrives and {chunk.num_execute} are "
+            "executed; the last row is held meanwhile. Longer chunks (policy.chunk.horizon) or fewer executed rows would do."
+        )
 
 
 def _mean_metrics(results: list[EpisodeResult]) -> dict[str, float]:

@@ -26,7 +26,6 @@ def run(config: Config) -> dict[str, Any]:
     work = Run("export", config)
     work.start()
     out = work.path / "portable" if config.out is None else Path(str(config.out))
-    console.print("Tracing every denoising step; this takes some seconds.")
     export(bundle, out, config.batch)
     size = (out / "chunk.onnx").stat().st_size
     result = {

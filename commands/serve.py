@@ -11,12 +11,12 @@ from typing import Any
 from praxon.commands._hydra import Config, choice, task_name
 from praxon.commands._run import (
     ENGINE_EXAMPLE,
-    SERVING_EXAMPLE,
     Run,
     console,
     progress_bar,
     require,
     require_numbers,
+    serving_of,
     settings_of,
     task_of,
 )
@@ -37,7 +37,7 @@ def run(config: Config) -> dict[str, Any]:
     )
     drawing = {
         "engine": settings_of(config, "engine", ENGINE_EXAMPLE),
-        "serving": settings_of(config, "serving", SERVING_EXAMPLE),
+        "serving": serving_of(config),
     }
     from praxon.policies.denoising.backends.registry import contract_of, open_runtime
     from praxon.ros_nodes import graph
@@ -57,9 +57,6 @@ def run(config: Config) -> dict[str, Any]:
     work = Run("serve", config)
     work.start()
     # Made here, where it may take its time, and found by the node, which has to answer in a minute.
-    console.print(
-        "Making what computes chunks; the first time it may be compiled or exported, which takes up to minutes."
-    )
     threads = {} if config.threads is None else {"threads": config.threads}
     open_runtime(bundle, drawing["engine"], {**drawing["serving"], **threads}).close()
 

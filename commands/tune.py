@@ -1,8 +1,9 @@
 """Find the fastest way to draw and compute chunks on this machine that costs no success, and write it into the bundle.
 
-Times every preset with every backend, then evaluates presets on the same starts, the fastest within the budget first, until one
-succeeds as often as the bundle does now, within the tolerance. What the bundle says of its serving, such as its candidates, stays
-as it is. Its measured times go into the bundle, and a bundle that is slower than its budget is not served unless told to.
+Times every preset with every backend, then evaluates those whose p99 is within the budget on the same starts, in the order of their
+p50, until one succeeds as often as the bundle does now, within the tolerance. What the bundle says of its serving, such as its
+candidates, stays as it is. Its measured times go into the bundle, and a bundle that is slower than its budget is not served
+unless told to.
 Example: praxon tune bundle=runs/a/bundle budget_ms=6 episodes=100 out=runs/a/tuned
 """
 
@@ -19,6 +20,7 @@ from rich.table import Table
 from praxon.commands._hydra import Config, compose_config
 from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers
 from praxon.errors import ConfigError
+from praxon.sim.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from praxon.policies.denoising.backends.registry import Serving
@@ -82,6 +84,9 @@ def run(config: Config) -> dict[str, Any]:
         "episodes": config.episodes,
         "seed": config.seed,
         "success": successes,
+        "intervals_95": {
+            name: wilson_interval(round(rate * config.episodes), config.episodes) for name, rate in successes.items()
+        },
         "timed": timed,
         "chosen": chosen,
         "seconds": work.seconds,
@@ -102,7 +107,7 @@ def run(config: Config) -> dict[str, Any]:
         save_engine(bundle, engine, out)
         result["out"] = str(out)
     work.finish(result)
-    _print(timed, successes, budget_ms)
+    _print(timed, successes, budget_ms, result["intervals_95"])
     if chosen is None:
         raise ConfigError(
             f"No preset within {budget_ms:g} ms succeeds as often as now ({100 * successes[AS_IT_IS]:.0f} %) within "
@@ -117,7 +122,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _choices(bundle: Any, asked: list[str]) -> dict[str, dict[str, Any]]:
-    """The bundle's own settings, and presets by name; a cache schedule fits none of these."""
+    """The bundle's own settings, and presets that differ from them, by name; a cache schedule fits none of these."""
     from praxon.policies.denoising.presets import preset, presets_of
     from praxon.policies.generative import GenerativePolicy
 
@@ -126,7 +131,9 @@ def _choices(bundle: Any, asked: list[str]) -> dict[str, dict[str, Any]]:
         return {AS_IT_IS: {}}
     sampler = policy.engine.sampler
     found = {name: preset(sampler, name) for name in asked} if asked else presets_of(sampler)
-    return {AS_IT_IS: {}, **{name: {"cache": None, **settings} for name, settings in found.items()}}
+    now = policy.engine_settings()
+    choices = {name: {"cache": None, **settings} for name, settings in found.items()}
+    return {AS_IT_IS: {}, **{name: settings for name, settings in choices.items() if {**now, **settings} != now}}
 
 
 def _servings(config: Config, own: "Serving") -> list[dict[str, Any]]:
@@ -188,7 +195,12 @@ def _success(config: Config, folder: Path, name: str, settings: Mapping[str, Any
     return float(evaluate(described)["success_rate"])
 
 
-def _print(timed: list[dict[str, Any]], successes: Mapping[str, float], budget_ms: float) -> None:
+def _print(
+    timed: list[dict[str, Any]],
+    successes: Mapping[str, float],
+    budget_ms: float,
+    intervals: Mapping[str, tuple[float, float]],
+) -> None:
     table = Table(title=f"chunks on this machine; budget {budget_ms:g} ms (p99)")
     for column in ("preset", "backend", "precision", r"p50 \[ms]", r"p99 \[ms]", "success"):
         table.add_column(column, justify="left" if column in ("preset", "backend", "precision") else "right")
@@ -196,12 +208,13 @@ def _print(timed: list[dict[str, Any]], successes: Mapping[str, float], budget_m
         if "error" in row:
             continue
         success = successes.get(row["evaluated"])
+        low, high = intervals.get(row["evaluated"], (0.0, 1.0))
         table.add_row(
             row["preset"],
             row["serving"]["backend"],
             row["serving"]["precision"],
             f"{row['p50_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
-            "" if success is None else f"{100 * success:.0f} %",
+            "" if success is None else f"{100 * success:.0f} % ({100 * low:.0f} to {100 * high:.0f})",
         )
     console.print(table)

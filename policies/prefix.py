@@ -31,7 +31,13 @@ class PrefixTraining:
     """
 
     def __init__(self, delays: Sequence[float], horizon: int, lead: int = 0) -> None:
-        weights = [float(weight) for weight in delays]
+        try:
+            weights = [float(weight) for weight in delays]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"prefix_delays is {delays!r}; the weight of each number of given actions is needed, from 0 on: [1,1,1,1] gives "
+                "none to three, equally often."
+            ) from error
         if not weights or min(weights) < 0 or not 0 < sum(weights) < math.inf:
             raise ConfigError(
                 f"Delays are given as the weight of each, from 0 control steps on, none below 0; got {weights}."

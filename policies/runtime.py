@@ -9,7 +9,8 @@ Shapes: B batch, T rows of a chunk, A components of the action.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,6 +88,7 @@ class Runtime(ABC):
         name: of the backend, for people.
         digest: identity of the bundle that it draws for; empty where it is of no bundle.
         batch: chunks that it draws at once; any number where ``None``.
+        settings: ``engine`` and ``serving``, all of both, where it was opened from a folder.
     """
 
     contract: PolicyContract
@@ -95,6 +97,7 @@ class Runtime(ABC):
     name: str = ""
     digest: str = ""
     batch: int | None = None
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def chunks(

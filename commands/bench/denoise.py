@@ -1,8 +1,9 @@
 """Time a chunk: every policy network, backend, precision, number of steps and batch, beside the reference in the same run.
 
 The reference is the eager loop over a scheduler of diffusers, one network call per step and nothing hoisted; its chunks are
-timed in turn with each backend's. Deviations are those of actions in physical units, for the same noise.
+timed in turn with each backend's, on as many threads. Deviations are those of actions in physical units, for the same noise.
 Example: praxon bench denoise only=[default] backends=[openvino] precisions=[float32,bfloat16] threads=2
+Example: praxon bench denoise bundle=runs/a/bundle backends=[eager,onnx]
 """
 
 import os
@@ -47,6 +48,8 @@ def run(config: Config) -> dict[str, Any]:
     """Measure as configured; returns what is written to result.json."""
     require_numbers(config, threads=1, rounds=5, warm_ups=1, seed=0)
     known = plain(config.policies)
+    if config.bundle is not None:
+        known = {Path(str(config.bundle)).name: str(config.bundle)}
     only = plain(config.only) or list(known)
     for name in only:
         require(
@@ -163,6 +166,7 @@ class Case:
             "precision": serving.precision,
             "steps": self.steps,
             "batch": self.batch,
+            "threads": serving.threads,
             "preset": "one_step" if self.steps == 1 else f"{self.steps}_steps",
         }
         bundle = load_bundle(self.path)

@@ -86,6 +86,8 @@ class CacheSchedule:
         Raises:
             ConfigError: it is not one.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"A cache schedule is what praxon calibrate makes, or null for none; got {data!r}.")
         try:
             evaluations = int(data["evaluations"])
             updates = {str(name): tuple(int(step) for step in steps) for name, steps in data["updates"].items()}

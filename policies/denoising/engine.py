@@ -81,7 +81,9 @@ class DenoisingEngine:
         num_execute: int = 1,
     ) -> None:
         if method is not None and method not in METHODS:
-            raise ConfigError(f"Plans are continued by {', '.join(METHODS)}; got '{method}'.{nearest(method, METHODS)}")
+            raise ConfigError(
+                f"Plans are continued by {', '.join(METHODS)}; null by none; got '{method}'.{nearest(method, METHODS)}"
+            )
         if not guidance_limit > 0:
             raise ConfigError(f"The pull towards a plan needs a limit above 0; got {guidance_limit}.")
         if not 0.0 < start < 1.0:

@@ -21,6 +21,8 @@ from praxon.policies.durable import locked
 from praxon.policies.portable import Inputs, Portable, load_portable, save_portable
 from praxon.policies.torch_runtime import ChunkFunction
 
+log = logging.getLogger(__name__)
+
 
 def exported(bundle: Bundle, folder: Path | None, batch: int = 1) -> Portable:
     """The portable policy in ``folder``, exported there first unless this user did so already.
@@ -70,6 +72,7 @@ def export(bundle: Bundle, folder: Path, batch: int = 1, identity: str | None = 
     """
     policy = bundle.policy
     require_fixed(policy)
+    log.info("Exporting every denoising step of %s, once; it takes up to minutes.", type(policy).__name__)
     policy.freeze()
     function = ChunkFunction(policy).eval()
     inputs = Inputs(

@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
         print(f"praxon {__version__}")
         return 0
     verb = arguments[0] if arguments else ""
-    _forget_logs()
+    _fresh_logs()
     try:
         arguments, folders = _without_path(arguments)
         verb = arguments[0] if arguments else ""
@@ -61,13 +61,23 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _forget_logs() -> None:
+class Aloud(logging.Handler):
+    """Prints what takes its time while nothing else is seen to happen."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message."""
+        print(record.getMessage(), flush=True)
+
+
+def _fresh_logs() -> None:
     """What is refused now must not be written into the log of a run that this process did before."""
-    log = logging.getLogger("praxon")
-    for handler in log.handlers[:]:
-        log.removeHandler(handler)
-        handler.close()
-    log.addHandler(logging.NullHandler())
+    log, slow = logging.getLogger("praxon"), logging.getLogger("praxon.policies")
+    for logger, handler in ((log, logging.NullHandler()), (slow, Aloud())):
+        for old in logger.handlers[:]:
+            logger.removeHandler(old)
+            old.close()
+        logger.addHandler(handler)
+    slow.setLevel(logging.INFO)
 
 
 def _run_verb(path: Path, verb: str, overrides: list[str]) -> None:

@@ -73,7 +73,7 @@ def test_the_same_weights_may_be_sampled_another_way(circle, tmp_path, capsys):
         praxon(*arguments, engine, f"run_dir={tmp_path / name}")
         result = json.loads((tmp_path / name / "result.json").read_text())
         found.append(result["episode_results"][0]["metrics"])
-    assert result["engine"] == {"solver": "heun"}
+    assert (result["engine"]["solver"], result["engine"]["steps"]) == ("heun", 4)
     assert found[0] == found[1] != found[2]
     for wrong, answer in (
         ("{stepz:4}", "Did you mean 'steps'"),

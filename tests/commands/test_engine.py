@@ -48,7 +48,12 @@ def test_a_schedule_is_calibrated_to_the_bit_and_serves(bundle, tmp_path, capsys
     assert result["blocks_run"] == sum(len(steps) for steps in result["updates"].values())
     praxon("eval", f"bundle={tmp_path / 'one'}", "episodes=1", f"run_dir={tmp_path / 'served'}")
     assert load_bundle(tmp_path / "one").policy.engine.cache.share_run == pytest.approx(result["share_run"], abs=1e-4)
+    before = (tmp_path / "one" / "engine.yaml").read_bytes()
     capsys.readouterr()
+    few = ["engine={steps:5}", "updates=5", "episodes=1", "chunks=1"]
+    praxon("calibrate", f"bundle={tmp_path / 'one'}", *few, f"run_dir={tmp_path / 'none'}", expect=1)
+    assert "nothing would be reused" in capsys.readouterr().err
+    assert (tmp_path / "one" / "engine.yaml").read_bytes() == before
     praxon("eval", f"bundle={tmp_path / 'one'}", "episodes=1", "engine={steps:5}", expect=1)
     error = capsys.readouterr().err
     assert "steps" in error
@@ -146,6 +151,8 @@ def test_threads_are_the_bundles_unless_they_are_given(bundle, tmp_path):
         ),
         (["compose", "bundles=[a,b]", "engine=4"], "engine is 4; settings by name are needed"),
         (["eval", "task=lift", "agent=hold", "engine={steps:4}"], "engine is of a policy, and agent=hold is none"),
+        (["eval", "bundle=nowhere", "serving={batch:4}"], "serving.batch is 4; one chunk is drawn at a time here"),
+        (["train", "policy=flow", "task=lift", "policy.prefix_delays=3"], "prefix_delays is 3"),
         (["bench", "denoise", "device=cuda:77"], "cuda:77"),
         (["bench", "denoise", "device=gpu"], "The device is 'gpu'; cpu, cuda, or cuda:0"),
     ],
@@ -187,10 +194,28 @@ def test_the_bench_measures_each_beside_the_reference(tmp_path):
     assert any("needs an NVIDIA GPU" in text for text in result["left_out"]) or len(result["rows"]) > 2
 
 
+def test_a_bundle_of_ones_own_is_measured(bundle, tmp_path):
+    few = ["backends=[eager]", "rounds=5", "warm_ups=1", "threads=1"]
+    praxon("bench", "denoise", f"bundle={bundle}", *few, f"run_dir={tmp_path / 'bench'}")
+    (row,) = result_of(tmp_path / "bench")["rows"]
+    assert (row["policy"], row["steps"]) == (bundle.name, load_bundle(bundle).policy.engine.sampler.steps)
+    assert row["max_deviation"] < 1e-4
+
+
 @pytest.mark.parametrize("delay", [0, 3])
 def test_chunks_are_continued_whatever_their_delay(bundle, tmp_path, delay):
     run_dir = tmp_path / "run"
     praxon("eval", f"bundle={bundle}", "episodes=1", f"delay={delay}", "engine={method:guided}", f"run_dir={run_dir}")
     result = result_of(run_dir)
     assert result["delay"] == delay
-    assert result["engine"]["method"] == "guided"
+    assert (result["engine"]["method"], result["engine"]["guidance_limit"]) == ("guided", 5.0)
+    assert (result["serving"]["backend"], result["serving"]["candidates"]) == ("eager", 1)
+
+
+def test_chunks_that_end_before_the_next_arrives_are_warned_of(bundle, tmp_path, capsys):
+    chunk = load_bundle(bundle).contract.chunk
+    late = chunk.horizon - chunk.num_execute
+    for delay, warned in ((late, False), (late + 1, True)):
+        capsys.readouterr()
+        praxon("eval", f"bundle={bundle}", "episodes=1", f"delay={delay}", f"run_dir={tmp_path / str(delay)}")
+        assert ("short chunks" in capsys.readouterr().out) == warned

@@ -5,6 +5,7 @@ compiled in a folder that only this user can enter, sealed, and loaded from a co
 """
 
 import hashlib
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from praxon.policies.denoising.export import reason
 from praxon.policies.denoising.tracing import differentiates, require_fixed, straight_line
 from praxon.policies.durable import locked
 from praxon.policies.torch_runtime import TorchRuntime, matmul_precision
+
+log = logging.getLogger(__name__)
 
 
 class CompiledRuntime(TorchRuntime):
@@ -62,6 +65,7 @@ class CompiledRuntime(TorchRuntime):
         return chunks.cpu().numpy()
 
     def _compile(self, package: Path, batch: int) -> None:
+        log.info("Compiling %s, once; it takes up to minutes.", type(self.policy).__name__)
         try:
             # A cache of the compiler's own in /tmp may be anybody's.
             with (

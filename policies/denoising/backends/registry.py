@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from praxon import __version__
 from praxon.contract import PolicyContract
 from praxon.errors import ConfigError, nearest
-from praxon.policies.portable import is_portable
+from praxon.policies.portable import is_portable, load_portable
 from praxon.policies.runtime import Runtime, require_precision
 from praxon.policies.selecting import require_selection
 
@@ -107,7 +107,10 @@ def open_runtime(
     if is_portable(path):
         if engine:
             raise ConfigError(f"'{path}' is a portable policy, whose steps are fixed; engine settings need its bundle.")
-        return make_runtime(path, Serving.from_dict({"backend": "onnx", **(serving or {})}))
+        chosen = Serving.from_dict({"backend": "onnx", **(serving or {})})
+        runtime = make_runtime(path, chosen)
+        runtime.settings = {"engine": load_portable(path).inputs.engine, "serving": asdict(chosen)}
+        return runtime
     _require_torch(path)
     from praxon.policies.bundle import load_bundle
 
@@ -120,7 +123,9 @@ def open_runtime(
             f"{measured['budget_ms']:.1f} ms; praxon tune finds a faster way, serving={{over_budget:true}} serves it as it is."
         )
     bundle.policy.configure_engine(engine or {})
-    return make_runtime(bundle, chosen)
+    runtime = make_runtime(bundle, chosen)
+    runtime.settings = {"engine": bundle.policy.engine_settings(), "serving": asdict(chosen)}
+    return runtime
 
 
 def contract_of(path: Path) -> PolicyContract:
@@ -131,8 +136,6 @@ def contract_of(path: Path) -> PolicyContract:
         ConfigError: a bundle, and there is no torch to read it with.
     """
     if is_portable(path):
-        from praxon.policies.portable import load_portable
-
         return load_portable(path).contract
     _require_torch(path)
     from praxon.policies.bundle import load_bundle
@@ -170,8 +173,6 @@ def make_runtime(source: "Bundle | Path", serving: Serving) -> Runtime:
         there = [name for name in fitting if not missing(Serving(name, device=serving.device))]
         raise ConfigError(f"{problem} Here there are: {', '.join(there) or 'none'}.")
     if isinstance(source, Path):
-        from praxon.policies.portable import load_portable
-
         return _portable_runtime(load_portable(source), serving)
     if serving.backend != "eager" and getattr(getattr(source.policy, "engine", None), "steer", None) is not None:
         raise ConfigError(
