@@ -283,7 +283,8 @@ def bench_denoise(result: dict) -> str:
         return (
             f"| {each['policy']} | {each['steps']} | {each['batch']} | {each['threads']} | {each['backend']} | "
             f"{each['precision']} | {each['p50_ms']:.2f} / {each['p99_ms']:.2f} | {each['reference_p50_ms']:.2f} | "
-            f"**{each['ratio']:.2f}** | {each['max_deviation']:.0e} | {each['rms_deviation']:.0e} | {each['made_s']:.1f} | {share} |"
+            f"**{each['ratio']:.2f}** | {each['max_deviation']:.0e} | {each['rms_deviation']:.0e} | {each['made_s']:.1f} | "
+            f"{share} |"
         )
 
     rows = "\n".join(row(each) for each in result["rows"] if "error" not in each)
