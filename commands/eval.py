@@ -49,12 +49,13 @@ class Evaluated:
 
 @dataclass
 class Evaluator:
-    """A world, who acts in it, the inference latencies as they come [s], and how a policy's chunks are drawn."""
+    """A world, who acts in it, the inference latencies as they come [s], and of a policy how chunks are drawn and what they are."""
 
     world: World
     agent: Agent
     latencies_s: Any
     settings: Mapping[str, Any] = field(default_factory=dict)
+    chunk: Chunk | None = None
 
     def __call__(self, seed: int) -> Evaluated:
         """Run the episode of a seed."""
@@ -84,7 +85,8 @@ def evaluator(
     runner = DelayedRunner(delay)
     policy_agent = ChunkAgent(runtime, world.contract, runner)
     policy_agent.warm_up(world.first_observation(0))
-    return Evaluator(world, world.performer(policy_agent), runner.latencies_s, runtime.settings)
+    performer = world.performer(policy_agent)
+    return Evaluator(world, performer, runner.latencies_s, runtime.settings, runtime.contract.chunk)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -112,8 +114,8 @@ def run(config: Config) -> dict[str, Any]:
         config.delay,
     )
     here = make()
-    if config.agent == "policy":
-        _warn_of_short_chunks(here.world.contract.chunk, config.delay)
+    if here.chunk is not None:
+        _warn_of_short_chunks(here.chunk, config.delay)
     work = Run("eval", config)
     work.start()
     (work.path / "video.mp4").unlink(missing_ok=True)  # of an earlier evaluation into the same folder
@@ -182,10 +184,9 @@ def film(evaluate: Evaluator, results: list[EpisodeResult], path: Path) -> list[
 
 
 def _warn_of_short_chunks(chunk: Chunk, delay: int) -> None:
-    late = max(0, delay)
-    if late and late + chunk.num_execute > chunk.horizon:
+    if delay and delay + chunk.num_execute > chunk.horizon:
         console.print(
-            f"[yellow]short chunks[/yellow]: of {chunk.horizon} rows {late} are over when one arrives and {chunk.num_execute} are "
+            f"[yellow]short chunks[/yellow]: of {chunk.horizon} rows {delay} are over when one arrives and {chunk.num_execute} are "
             "executed; the last row is held meanwhile. Longer chunks (policy.chunk.horizon) or fewer executed rows would do."
         )
 

@@ -49,6 +49,7 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.learning.distributed import Processes
     from praxon.learning.fitting import fit_normalizer
     from praxon.learning.trainer import StepReport, Trainer
+    from praxon.learning.weighting import Sources, Uniform
     from praxon.policies.build import build_policy, policy_contract, settle_policy
     from praxon.policies.bundle import save_bundle
     from praxon.policies.networks.pretrained import load_pretrained
@@ -77,6 +78,7 @@ def run(config: Config) -> dict[str, Any]:
     policy = build_policy(policy_config, contract, tasks)
     if not begun:
         load_pretrained(policy)
+    weighting = _weighting(config)
     chunk, needs = policy.contract.chunk, policy.needs()
     for each in datasets:
         lacking = set(needs.extras) - {feature.name for feature in each.extra_features}
@@ -90,7 +92,7 @@ def run(config: Config) -> dict[str, Any]:
             chunk,
             chosen,
             extras=needs.extras,
-            future=needs.future,
+            future=weighting.future(policy) or needs.future,
             contract=policy.contract,
             lead=needs.lead,
             hindsight=config.hindsight,
@@ -107,6 +109,9 @@ def run(config: Config) -> dict[str, Any]:
     settings = {key: value for key, value in sampling.items() if key != "_target_"}
     sampler = make_sampler(windows, trainer.batch_size, config.seed, **settings)
     identity = {"policy": policy_config, "dataset": digest, "episodes": episodes, "sampling": sampling}
+    sources = Sources(_source_names(folders), datasets)
+    if type(weighting) is not Uniform:
+        identity["weighting"] = plain(config.weighting)
     if any(feature.is_goal for feature in policy.contract.observations):
         identity["hindsight"] = config.hindsight
 
@@ -128,7 +133,16 @@ def run(config: Config) -> dict[str, Any]:
                 advance(completed=PROGRESS_STEPS * report.progress, note=f"step {report.step}, loss {report.loss:.4f}")
 
         try:
-            trained = trainer.fit(policy, windows, folder, config=identity, sampler=sampler, on_step=show)
+            trained = trainer.fit(
+                policy,
+                windows,
+                folder,
+                config=identity,
+                weighting=weighting,
+                sampler=sampler,
+                sources=sources,
+                on_step=show,
+            )
         except KeyboardInterrupt:
             saved = (folder / "checkpoints").exists()
             hint = f"resume=true run_dir={folder} continues this training." if saved else "Nothing was trained yet."
@@ -155,6 +169,8 @@ def run(config: Config) -> dict[str, Any]:
         "seconds": work.seconds,
     }
     recipe = {"policy": policy_config, "training": plain(config.training), "sampling": sampling, "seed": config.seed}
+    if "weighting" in identity:
+        recipe["weighting"] = identity["weighting"]
     save_bundle(folder / "bundle", policy, recipe, card=_card(result))
     work.finish(result)
     console.print(f"{trained.step} steps in {trained.elapsed_s:.0f} s; bundle in [bold]{folder / 'bundle'}[/bold].")
@@ -180,6 +196,24 @@ def _require_same(config: Config, contract: PolicyContract) -> None:
                     f"Feature '{feature.name}' of the dataset '{config.dataset}' has the joints {', '.join(feature.names)} "
                     f"[{feature.unit}]; robot '{target.name}' has {', '.join(target.joint_names)} [{target.unit}].",
                 )
+
+
+def _weighting(config: Config) -> Any:
+    """The weighting that was chosen."""
+    from praxon.learning.weighting import Weighting
+    from praxon.policies.build import build_part
+
+    return build_part(plain(config.weighting), Weighting)
+
+
+def _source_names(folders: Sequence[str]) -> list[str]:
+    """Short names of datasets, for logs: the last parts of their paths that tell them apart."""
+    parts = [Path(folder).parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number}: {folder}" for number, folder in enumerate(folders)]
 
 
 def _whole_number_columns(datasets: list[Any]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Training checkpoints: all that a run needs to continue to the bit, in safetensors and JSON.
 
 checkpoints/step_00001000/
-    tensors.safetensors   model.*, ema.*, optimizer.*
+    tensors.safetensors   model.*, ema.*, optimizer.*, weighting.*
     state.json            step, elapsed time, sampler, weighting, loss scale, settings, SHA-256 of the tensors
 
 Random numbers follow from the seed and the step.

@@ -18,7 +18,7 @@ from praxon.learning.distributed import Processes, require_device
 from praxon.learning.precision import PRECISIONS
 from praxon.learning.prefetch import Windows
 from praxon.learning.training_run import StepReport, TrainingResult, TrainingRun
-from praxon.learning.weighting import Uniform, Weighting
+from praxon.learning.weighting import Sources, Uniform, Weighting
 from praxon.policies.base import Policy
 
 __all__ = ["StepReport", "Trainer", "TrainingResult"]
@@ -96,6 +96,7 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         weighting: Weighting | None = None,
         sampler: Sampler | None = None,
+        sources: Sources | None = None,
         on_step: Callable[[StepReport], None] | None = None,
     ) -> TrainingResult:
         """Train ``policy`` in place, continuing from the newest checkpoint in ``directory`` if there is one.
@@ -107,6 +108,7 @@ class Trainer:
             config: what else identifies the run (policy, dataset digest, ...); a checkpoint of another one is refused.
             weighting: sample weights; uniform when ``None``.
             sampler: which samples form a batch, of this trainer's batch size; shuffled epochs when ``None``.
+            sources: the datasets that ``windows`` come from, for weightings that look at them.
             on_step: called after every step, in the first of several processes.
 
         Raises:
@@ -123,15 +125,18 @@ class Trainer:
         directory.mkdir(parents=True, exist_ok=True)
         processes = Processes.join(self.device)
         settings = replace(self, micro_batches=self._parts(processes))
+        weighting = weighting or Uniform()
+        policy.to(processes.device)
+        weighting.begin(policy, sources or Sources())
         with torch.random.fork_rng(devices=[processes.device] if processes.device.type == "cuda" else []):
             run = TrainingRun(
                 settings,
                 processes,
-                policy.to(processes.device).train(),
+                policy.train(),
                 windows,
                 directory,
                 dict(config or {}),
-                weighting or Uniform(),
+                weighting,
                 sampler or ShuffledSampler(len(windows), self.batch_size, self.seed),
             )
             return run.fit(on_step)

@@ -132,6 +132,7 @@ class TrainingRun:
                             learning_rate=report.learning_rate,
                             **({"grad_norm": report.grad_norm} if math.isfinite(report.grad_norm) else {}),
                             elapsed_s=round(report.elapsed_s, 3),
+                            **self.weighting.metrics(),
                         )
                     if self.step % self.settings.checkpoint_every == 0:
                         self._save()
@@ -234,7 +235,8 @@ class TrainingRun:
     def _weigh(self, parts: Sequence[Mapping[str, Tensor]], losses: Tensor) -> list[Tensor]:
         """Weights of each of this process's parts, decided from the batch of all."""
         sizes = [sum(len(part) for part in self._parts_of(p)) for p in range(self.processes.count)]
-        batch = parts[0] if len(parts) == self.processes.count == 1 else WholeBatch(parts, self.processes, sizes)
+        seen = [self.weighting.read(part) for part in parts]
+        batch = seen[0] if len(parts) == self.processes.count == 1 else WholeBatch(seen, self.processes, sizes)
         weights = self.weighting(batch, self.processes.gather(losses, sizes))
         mine = weights.split(sizes)[self.processes.index]
         return list(mine.split([len(indices) for indices in self._parts_of(self.processes.index)]))
@@ -329,6 +331,7 @@ class TrainingRun:
         }
         if self.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.tensors().items()}
+        tensors |= {f"weighting.{name}": tensor for name, tensor in self.weighting.tensors().items()}
         state = {
             "elapsed_s": self._elapsed_s(),
             "ema_updates": self.ema.updates if self.ema is not None else 0,
@@ -345,7 +348,7 @@ class TrainingRun:
         if checkpoint is None:
             return
         require_same(self.identity, checkpoint.state["identity"], folder)
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}, "weighting": {}}
         for name, tensor in checkpoint.tensors.items():
             group, _, rest = name.partition(".")
             groups[group][rest] = tensor
@@ -354,13 +357,15 @@ class TrainingRun:
             load_optimizer(self.optimizer, self.policy, groups["optimizer"])
             if self.ema is not None:
                 self.ema.load(groups["ema"], checkpoint.state["ema_updates"])
+            self.weighting.load_state_dict(checkpoint.state["weighting"])
+            if groups["weighting"]:
+                self.weighting.load_tensors(groups["weighting"])
         except (RuntimeError, KeyError) as error:
             message = " ".join(str(error).split())
             raise CheckpointError(f"The checkpoint in '{folder}' does not fit this policy: {message}.") from error
         self.precision.load_state_dict(checkpoint.state["precision"])
         self.sampler_state = checkpoint.state["sampler"]
         self.sampler.load_state_dict(self.sampler_state)
-        self.weighting.load_state_dict(checkpoint.state["weighting"])
         self.step = self.saved_step = checkpoint.step
         self.earlier_s = checkpoint.state["elapsed_s"]
 

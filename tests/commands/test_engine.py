@@ -152,7 +152,6 @@ def test_threads_are_the_bundles_unless_they_are_given(bundle, tmp_path):
         (["compose", "bundles=[a,b]", "engine=4"], "engine is 4; settings by name are needed"),
         (["eval", "task=lift", "agent=hold", "engine={steps:4}"], "engine is of a policy, and agent=hold is none"),
         (["eval", "bundle=nowhere", "serving={batch:4}"], "serving.batch is 4; one chunk is drawn at a time here"),
-        (["train", "policy=flow", "task=lift", "policy.prefix_delays=3"], "prefix_delays is 3"),
         (["bench", "denoise", "device=cuda:77"], "cuda:77"),
         (["bench", "denoise", "device=gpu"], "The device is 'gpu'; cpu, cuda, or cuda:0"),
     ],

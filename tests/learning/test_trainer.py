@@ -16,6 +16,7 @@ from praxon.errors import CheckpointError, ConfigError, DatasetError
 from praxon.learning import training_run
 from praxon.learning.checkpoint import latest_checkpoint
 from praxon.learning.interrupt import SIGNALS, deferred_interrupt
+from praxon.learning.weighting import Weighting
 from praxon.policies import durable
 
 SCRIPT = Path(__file__).with_name("toy_run.py")
@@ -137,15 +138,9 @@ def test_time_ends_a_run_and_the_cosine_with_it(toy, tmp_path, monkeypatch):
 
 
 def test_weights_scale_what_each_sample_contributes(toy, tmp_path):
-    class OnlyEven:
+    class OnlyEven(Weighting):
         def __call__(self, batch, losses):
             return 2.0 * (batch["index"] % 2 == 0).to(losses.dtype)
-
-        def state_dict(self):
-            return {}
-
-        def load_state_dict(self, state):
-            pass
 
     class EvenWindows(toy.ToyWindows):
         def batch(self, indices, *, draw=0):

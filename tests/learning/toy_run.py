@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.learning.trainer import Trainer
+from praxon.learning.weighting import Weighting
 from praxon.policies.flow_matching import FlowMatchingPolicy
 
 CONTRACT = PolicyContract(
@@ -73,18 +74,12 @@ def losses_in(directory: Path) -> list[tuple[int, float]]:
     return [(line["step"], line["loss"]) for line in lines]
 
 
-class OnlyEven:
+class OnlyEven(Weighting):
     """A weighting that reads the whole batch: samples of even index, by their rank among the losses."""
 
     def __call__(self, batch, losses):
         even = (batch["index"] % 2 == 0).to(losses.dtype)
         return even * losses.argsort().argsort() / len(losses)
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
 
 
 def launched(folder: Path, steps: int, pause_s: float = 0.0, weighted: bool = False, spare: bool = False, **settings):

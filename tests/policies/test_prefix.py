@@ -22,7 +22,7 @@ def test_delays_are_drawn_as_often_as_asked_and_the_others_averaged():
     assert not weights[given].any()
 
 
-@pytest.mark.parametrize("delays", [[], [0, 0], [-1, 2], [float("inf")]])
+@pytest.mark.parametrize("delays", [[], [0, 0], [-1, 2], [float("inf")], 3, ["a"]])
 def test_weights_that_are_no_distribution_are_refused(delays):
     with pytest.raises(ConfigError, match="the weight of each"):
         PrefixTraining(delays, 8)

@@ -1,0 +1,98 @@
+"""Weights that are known before training begins: of trajectories, by their return, and of frames, by measures of quality.
+
+They multiply the loss; ``sampling=quality`` draws frames in proportion to the same weights instead. Trajectory weighting is that of
+Hong et al., ICLR 2023 (``datasets/quality_weights.py``). All datasets of a training are weighed as one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxon.datasets.concatenated import Concatenated
+from praxon.datasets.measures.measured import Recorded
+from praxon.datasets.quality import measure
+from praxon.datasets.quality_weights import advantage_weights, return_weights, weights
+from praxon.errors import ConfigError, nearest
+from praxon.learning.weighting import Sources, Weighting, effective_share
+from praxon.policies.base import Policy
+
+SCORES: dict[str, Callable[..., np.ndarray]] = {"return": return_weights, "advantage": advantage_weights}
+
+
+class FrameWeights(Weighting):
+    """Weights from a table of all frames, whose mean is one.
+
+    Args:
+        scores: ``return`` or ``advantage``, of whole trajectories; or names of measures of quality, as ``praxon data info``
+            prints them.
+        temperature: of the softmax over frames; the lower, the more the best are preferred.
+        scale: of measures, ``episode`` or ``frame``.
+        least_effective_share: the temperature is raised until as large a share of the frames counts.
+
+    Raises:
+        ConfigError: no score.
+    """
+
+    def __init__(
+        self,
+        scores: str | Sequence[str] = "return",
+        temperature: float = 0.1,
+        scale: str = "episode",
+        least_effective_share: float = 0.2,
+    ) -> None:
+        if not scores:
+            raise ConfigError(f"weighting.scores is {scores}; {', '.join(SCORES)} or names of measures are needed.")
+        self.scores, self.temperature, self.scale = scores, temperature, scale
+        self.least_effective_share = least_effective_share
+        self._table = torch.ones(0)
+        self._metrics: dict[str, float] = {}
+
+    def begin(self, policy: Policy, sources: Sources) -> None:
+        """Weigh every frame.
+
+        Raises:
+            ConfigError: a score that does not exist.
+            DatasetError: the datasets lack what the score needs.
+        """
+        self._sources = sources
+        found = self._weights(Concatenated(sources.datasets))
+        self._table = torch.from_numpy((found * (len(found) / found.sum())).astype(np.float32)).to(policy.device)
+
+    def _weights(self, dataset: Recorded) -> np.ndarray:
+        if isinstance(self.scores, str):
+            if self.scores not in SCORES:
+                raise ConfigError(
+                    f"There is no score '{self.scores}': {', '.join(SCORES)}, or a list of measures.{nearest(self.scores, SCORES)}"
+                )
+            return SCORES[self.scores](dataset, self.temperature, self.least_effective_share)
+        return weights(
+            measure(dataset),
+            list(self.scores),
+            self.temperature,
+            self.scale,
+            least_effective_share=self.least_effective_share,
+        )
+
+    def read(self, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Frames alone."""
+        return {"index": part["index"]}
+
+    def __call__(self, seen: Mapping[str, Tensor], losses: Tensor) -> Tensor:
+        """The table's weights."""
+        weight_B = self._table[seen["index"]]
+        self._metrics = {
+            "effective_share": effective_share(weight_B),
+            **{f"weight/{name}": value for name, value in self._sources.means(seen["index"], weight_B).items()},
+        }
+        return weight_B.to(losses.dtype)
+
+    def metrics(self) -> dict[str, float]:
+        """See ``Weighting.metrics``."""
+        return self._metrics
+
+    def frame_weights(self) -> Any:
+        """(N,) of all frames."""
+        return self._table.cpu().numpy()
