@@ -40,7 +40,8 @@ def assert_same_run(mine: Path, other: Path) -> None:
 RUNS = {
     "plain": {"micro_batches": 2},
     "unequal": {"micro_batches": 4, "batch_size": 15},
-    "weighted": {"micro_batches": 4, "batch_size": 15, "weighted": True},
+    "weighted": {"micro_batches": 4, "batch_size": 15, "weighted": "even"},
+    "ptr": {"micro_batches": 4, "batch_size": 15, "weighted": "ptr"},
     "spare": {"micro_batches": 2, "spare": True},
     "timed": {"micro_batches": 2, "minutes": 60.0},
 }

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from praxon.contract import Chunk, Feature, PolicyContract
+from praxon.learning.ptr.weighting import PosteriorTransitionReweighting
 from praxon.learning.trainer import Trainer
 from praxon.learning.weighting import Weighting
 from praxon.policies.flow_matching import FlowMatchingPolicy
@@ -46,6 +47,29 @@ class ToyWindows:
             "action_is_pad": np.zeros((len(indices), 4), dtype=bool),
             "index": indices.astype(np.int64),
         }
+
+
+class Walks(ToyWindows):
+    """Where the chunk leads to is seen later; after the first ``corrupted`` samples something else is.
+
+    Args:
+        corrupted: samples.
+        futures: whether anything is seen later.
+    """
+
+    def __init__(self, corrupted: int = 0, futures: bool = True) -> None:
+        super().__init__(400)
+        self.corrupted, self.futures = corrupted, futures
+
+    def batch(self, indices: np.ndarray, *, draw: int = 0) -> dict[str, np.ndarray]:
+        batch = super().batch(indices)
+        later = 0.5 * batch["observation.state"] + 0.5 * batch["action"][:, :1]
+        away = np.random.default_rng(1).standard_normal((len(self), 1, 2))[indices]
+        wrong = (indices < self.corrupted)[:, None, None]
+        batch["future.observation.state"] = np.where(wrong, away, later).astype(np.float32)
+        batch["future_steps"] = np.full(len(indices), 4 if self.futures else 0)
+        batch["index"] = 100 * indices.astype(np.int64)  # episodes of one frame each, far apart
+        return batch
 
 
 def toy_policy(fitted: bool = True) -> FlowMatchingPolicy:
@@ -82,14 +106,16 @@ class OnlyEven(Weighting):
         return even * losses.argsort().argsort() / len(losses)
 
 
-def launched(folder: Path, steps: int, pause_s: float = 0.0, weighted: bool = False, spare: bool = False, **settings):
+def launched(folder: Path, steps: int, pause_s: float = 0.0, weighted: str = "", spare: bool = False, **settings):
     """A run in this process and those beside it; leaves the served weights of each."""
     policy = toy_policy()
     if spare:
         policy.spare = torch.nn.Linear(2, 2)  # parameters that the loss has no use for
-    weighting = OnlyEven() if weighted else None
+    ptr = {"warmup": 2, "adapt_every": 1}
+    weighting = {"": None, "even": OnlyEven(), "ptr": PosteriorTransitionReweighting(**ptr)}[weighted]
+    windows = Walks() if weighted == "ptr" else ToyWindows()
     trainer = toy_trainer(steps=steps, **settings)
-    trainer.fit(policy, ToyWindows(), folder, weighting=weighting, on_step=lambda report: time.sleep(pause_s))
+    trainer.fit(policy, windows, folder, weighting=weighting, on_step=lambda report: time.sleep(pause_s))
     served = {name: tensor.contiguous() for name, tensor in policy.state_dict().items()}
     save_file(served, folder / f"served_{os.environ.get('RANK', '0')}.safetensors")
 
