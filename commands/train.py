@@ -17,6 +17,7 @@ from omegaconf import ListConfig
 from praxon import __version__
 from praxon.commands._hydra import Config
 from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers
+from praxon.commands._windows import joined_windows, source_names
 from praxon.contract import Feature, PolicyContract, observed_name
 from praxon.targets import load_target, options
 
@@ -42,10 +43,9 @@ def run(config: Config) -> dict[str, Any]:
     )
     import torch
 
-    from praxon.datasets.joined import JoinedWindows, joined_digest, joined_statistics, require_alike
+    from praxon.datasets.joined import joined_digest, joined_statistics, require_alike
     from praxon.datasets.lerobot_reader import LeRobotDataset
     from praxon.datasets.selection import select_episodes
-    from praxon.datasets.windows import Windows
     from praxon.learning.distributed import Processes
     from praxon.learning.fitting import fit_normalizer
     from praxon.learning.trainer import StepReport, Trainer
@@ -79,29 +79,17 @@ def run(config: Config) -> dict[str, Any]:
     if not begun:
         load_pretrained(policy)
     weighting = _weighting(config)
-    chunk, needs = policy.contract.chunk, policy.needs()
+    needs = policy.needs()
     for each in datasets:
         lacking = set(needs.extras) - {feature.name for feature in each.extra_features}
         require(
             not lacking,
             f"The policy learns from the column {', '.join(sorted(lacking))}, which '{each.root}' has not; {needs.hint}.",
         )
-    parts = [
-        Windows(
-            each,
-            chunk,
-            chosen,
-            extras=needs.extras,
-            future=weighting.future(policy) or needs.future,
-            contract=policy.contract,
-            lead=needs.lead,
-            hindsight=config.hindsight,
-            seed=config.seed,
-        )
-        for each, chosen in zip(datasets, episodes, strict=True)
-    ]
-    windows = JoinedWindows(parts)
-    fit_normalizer(policy, joined_statistics(parts), windows)
+    windows = joined_windows(
+        policy, datasets, episodes, weighting.future(policy) or needs.future, config.hindsight, config.seed
+    )
+    fit_normalizer(policy, joined_statistics(windows.parts), windows)
     trainer = Trainer(**plain(config.training), steps=config.steps, minutes=config.minutes, seed=config.seed)
     digest = joined_digest(datasets)
     sampling = plain(config.sampling)
@@ -109,7 +97,7 @@ def run(config: Config) -> dict[str, Any]:
     settings = {key: value for key, value in sampling.items() if key != "_target_"}
     sampler = make_sampler(windows, trainer.batch_size, config.seed, **settings)
     identity = {"policy": policy_config, "dataset": digest, "episodes": episodes, "sampling": sampling}
-    sources = Sources(_source_names(folders), datasets)
+    sources = Sources(source_names(folders), datasets)
     if type(weighting) is not Uniform:
         identity["weighting"] = plain(config.weighting)
     if any(feature.is_goal for feature in policy.contract.observations):
@@ -204,16 +192,6 @@ def _weighting(config: Config) -> Any:
     from praxon.policies.build import build_part
 
     return build_part(plain(config.weighting), Weighting)
-
-
-def _source_names(folders: Sequence[str]) -> list[str]:
-    """Short names of datasets, for logs: the last parts of their paths that tell them apart."""
-    parts = [Path(folder).parts for folder in folders]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{number}: {folder}" for number, folder in enumerate(folders)]
 
 
 def _whole_number_columns(datasets: list[Any]) -> dict[str, int]:

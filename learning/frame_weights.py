@@ -5,7 +5,6 @@ Hong et al., ICLR 2023 (``datasets/quality_weights.py``). All datasets of a trai
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +91,3 @@ class FrameWeights(Weighting):
     def metrics(self) -> dict[str, float]:
         """See ``Weighting.metrics``."""
         return self._metrics
-
-    def frame_weights(self) -> Any:
-        """(N,) of all frames."""
-        return self._table.cpu().numpy()

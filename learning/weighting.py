@@ -37,6 +37,15 @@ class Weighting(ABC):
         meaning.
         """
 
+    def judge(self, seen: Mapping[str, Tensor], draws: int = 1) -> tuple[Tensor, Tensor]:
+        """Weights and scores (B,) of samples that ``read`` read, learning nothing; scores are NaN where there are none.
+
+        Args:
+            draws: random pools over which scores are averaged, where there are such.
+        """
+        weight_B = self(seen, torch.zeros(len(seen["index"])))
+        return weight_B, torch.full_like(weight_B, torch.nan)
+
     def metrics(self) -> dict[str, float]:
         """Figures of the last step, for the log."""
         return {}

@@ -197,6 +197,11 @@ class PosteriorTransitionReweighting(Weighting):
         score_B = torch.stack(found).mean(dim=0)
         return score_B.masked_fill(~seen["valid"], torch.nan)
 
+    def judge(self, seen: Mapping[str, Tensor], draws: int = 1) -> tuple[Tensor, Tensor]:
+        """See ``Weighting.judge``."""
+        score_B = self.scores(seen, draws)
+        return self.weights_of(score_B), score_B
+
     def weights_of(self, score_B: Tensor) -> Tensor:
         """The weight of each score; 1 where it is NaN."""
         centre = self.median if self.centred else 0.0
