@@ -1,18 +1,18 @@
 """Posterior-Transition Reweighting: samples count by whether what was seen after them follows from them.
 
-Zhang et al., arXiv 2603.16542 (``scores`` has the equations). A scorer learns, beside the policy, to pick the observation that
-followed a chunk out of a pool of others, from what the policy saw and the chunk. Where it can, the sample counts more; where
-anything could have followed, about one; where the others fit better, less. No reward, and no likelihood of the policy, is needed.
+Zhang et al., arXiv 2603.16542 (``scores`` has the equations). A scorer learns, beside the policy, to tell what belongs to a sample
+from what belongs to others: in the paper, the observation that followed. Where it can, the sample counts more; where anything
+could have followed, about one; where others' fits better, less. No reward, and no likelihood of the policy, is needed.
 
-    sample --policy's encoder--> context --+
-    recorded chunk --action encoder--------+--query--> cosines --> posterior --> score --> weight
-    later observation --averaged encoder, standardised--> target, and those of the pool
+    observation --policy's encoder-------------> context
+    recorded chunk ----------------------------> chunk         scorer --> similarities to own and others'
+    later observation --averaged encoder-------> consequence             --> posterior --> score --> weight
 
-Deviations from the paper, where small policies made them necessary: the scorer does not steer the policy's encoder; its action
-encoder reads the clean chunk; targets are standardised before they are made unit vectors, since those of joint positions would
-all point the same way; there are no belief tokens.
+Deviations from the paper: the scorer does not steer the policy's encoder; it reads the clean chunk; consequences are standardised
+before they are compared, since those of joint positions would all point the same way; there are no belief tokens. With
+``identify=chunk`` (ours) the scorer asks which of many chunks led to the consequence; see ``scorer``.
 
-Shapes: B batch, H context, T rows, N action size, S tokens, D width, d target, P place.
+Shapes: B batch, H context, T rows, N action size, S tokens, D consequence, d candidate, P place.
 """
 
 import copy
@@ -27,21 +27,22 @@ from praxon.learning.ema import Ema
 from praxon.learning.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 from praxon.learning.ptr.controller import Controller
 from praxon.learning.ptr.pool import TargetQueue, others_of_batch
-from praxon.learning.ptr.scorer import Scorer, logits, unit
-from praxon.learning.ptr.scores import identify, rank_loss, weigh
-from praxon.learning.ptr.standard import Standard
+from praxon.learning.ptr.scorer import ChunkScorer, ConsequenceScorer, Draw, Scorer, logits
+from praxon.learning.ptr.scores import Identified, identify, weigh
 from praxon.learning.weighting import Sources, Weighting, effective_share, normalised
 from praxon.policies.base import Policy
 from praxon.policies.networks.encoders import Encoder
 from praxon.policies.normalizer import is_numeric
 
 FUTURE = "future."
+IDENTIFIED = ("consequence", "chunk")
 
 
 class PosteriorTransitionReweighting(Weighting):
     """PTR; see above.
 
     Args:
+        identify: ``consequence``, as published, or ``chunk``.
         steps_ahead: control steps from the observation to its consequence; the chunk's length where ``None``.
         alpha: share of the weight that is PTR's; 0 trains plainly.
         least, most: w_min and w_max.
@@ -65,6 +66,7 @@ class PosteriorTransitionReweighting(Weighting):
     def __init__(
         self,
         *,
+        identify: str = "consequence",
         steps_ahead: int | None = None,
         alpha: float = 1.0,
         least: float = 0.25,
@@ -84,6 +86,8 @@ class PosteriorTransitionReweighting(Weighting):
         centred: bool = False,
         seed: int = 0,
     ) -> None:
+        if identify not in IDENTIFIED:
+            raise ConfigError(f"What is identified is one of {', '.join(IDENTIFIED)}; got '{identify}'.")
         if not 0 <= alpha <= 1:
             raise ConfigError(f"alpha is {alpha}; a share from 0 (plain training) to 1 is needed.")
         if not 0 < least <= 1 <= most:
@@ -96,6 +100,7 @@ class PosteriorTransitionReweighting(Weighting):
         for name, number in {"queue": queue, "queue_negatives": queue_negatives, "adapt_every": adapt_every}.items():
             if number < 1:
                 raise ConfigError(f"{name} is {number}; at least 1 is needed.")
+        self.identify = identify
         self.steps_ahead, self.alpha, self.least, self.most, self.warmup = steps_ahead, alpha, least, most, warmup
         self.controller = Controller(temperature, beta, every=adapt_every, adaptive=adaptive)
         self._queue_length, self._queue_negatives = queue, queue_negatives
@@ -127,9 +132,8 @@ class PosteriorTransitionReweighting(Weighting):
         place = sum(feature.size for feature in policy.contract.observations if is_numeric(feature))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.scorer = Scorer(encoder.width, shape, encoder.width, self._width).to(policy.device)
-        self.standard = Standard(encoder.width).to(policy.device)
-        self.queue = TargetQueue(self._queue_length, encoder.width, place, policy.device)
+            self.scorer = self._make_scorer(encoder.width, shape).to(policy.device)
+        self.queue = TargetQueue(self._queue_length, self.scorer.candidate_size, place, policy.device)
         self._optimizer = make_optimizer(self.scorer, self._learning_rate, (0.9, 0.999), 0.01)
 
     @torch.no_grad()
@@ -160,13 +164,13 @@ class PosteriorTransitionReweighting(Weighting):
         self._follow()
         seen = {name: seen[name] for name in ("context", "chunk", "consequence", "place", "valid", "index")}
         valid_B = seen["valid"]
-        consequence_BD = seen["consequence"]
         if valid_B.any():
-            self.standard.update(consequence_BD[valid_B])
-        target_BD = unit(self.standard(consequence_BD))
+            self.scorer.standard.update(seen["consequence"][valid_B])
+        with torch.no_grad():
+            candidate_BD = self.scorer.candidates(seen)
         with torch.enable_grad():
-            score_B = self._learn(seen, target_BD)
-        self.queue.push(target_BD[valid_B], seen["place"][valid_B], seen["index"][valid_B])
+            score_B = self._learn(seen, candidate_BD)
+        self.queue.push(candidate_BD[valid_B], seen["place"][valid_B], seen["index"][valid_B])
         self.step += 1
         weight_B = self._weights(score_B, valid_B)
         self._metrics |= {
@@ -183,17 +187,12 @@ class PosteriorTransitionReweighting(Weighting):
         Args:
             draws: pools over which the score is averaged.
         """
-        target_BD = unit(self.standard(seen["consequence"]))
-        query_BD = self.scorer(seen["context"], seen["chunk"])
+        query_BD, candidate_BD = self.scorer.query(seen), self.scorer.candidates(seen)
         found = []
         for draw in range(draws):
-            drawn_BKD, exists_BK = self._drawn(seen, torch.Generator().manual_seed(self.seed + draw), 0.0)
-            cosine_BC = torch.cat(
-                [(query_BD * target_BD).sum(dim=1)[:, None], torch.einsum("bd,bkd->bk", query_BD, drawn_BKD)], dim=1
-            )
-            own_B1 = torch.ones_like(exists_BK[:, :1])
-            allowed_BC = torch.cat([own_B1, exists_BK], dim=1)
-            found.append(identify(logits(cosine_BC, self.controller.temperature), allowed_BC).score_B)
+            generator = torch.Generator().manual_seed(self.seed + draw)
+            drawn_BKD, exists_BK = self._drawn(seen, generator, self.controller.hard_ratio)
+            found.append(self._identified(query_BD, candidate_BD, [drawn_BKD], [exists_BK]).score_B)
         score_B = torch.stack(found).mean(dim=0)
         return score_B.masked_fill(~seen["valid"], torch.nan)
 
@@ -208,6 +207,11 @@ class PosteriorTransitionReweighting(Weighting):
         weight_B = weigh(score_B - centre, self.controller.beta, self.least, self.most, self.alpha)
         return torch.where(score_B.isnan(), 1.0, weight_B)
 
+    def _make_scorer(self, width: int, chunk_shape: tuple[int, int]) -> Scorer:
+        if self.identify == "chunk":
+            return ChunkScorer(width, chunk_shape, width, self._width)
+        return ConsequenceScorer(width, chunk_shape, width, self._width, self._id_weight, self._rank_weight)
+
     def _weights(self, score_B: Tensor, valid_B: Tensor) -> Tensor:
         if self.step <= self.warmup:
             return torch.ones_like(score_B)
@@ -219,49 +223,49 @@ class PosteriorTransitionReweighting(Weighting):
         apart = self.policy.contract.chunk.horizon
         return self.queue.draw(self._queue_negatives, seen["place"], seen["index"], apart, hard_ratio, generator)
 
-    def _learn(self, seen: Mapping[str, Tensor], target_BD: Tensor) -> Tensor:
+    def _identified(
+        self, query_BD: Tensor, candidate_BD: Tensor, others: list[Tensor], allowed: list[Tensor]
+    ) -> Identified:
+        """What the logits of the sample's own candidate and of ``others``, each (B, C, d) or (1, C, d), say."""
+        own_B = self.scorer.similarity(query_BD, candidate_BD)
+        similar_BC = torch.cat(
+            [own_B[:, None], *(self.scorer.similarity(query_BD[:, None], each) for each in others)], dim=1
+        )
+        allowed_BC = torch.cat([torch.ones_like(allowed[0][:, :1]), *allowed], dim=1)
+        return identify(logits(similar_BC, self.controller.temperature), allowed_BC)
+
+    def _learn(self, seen: Mapping[str, Tensor], candidate_BD: Tensor) -> Tensor:
         """One step of the scorer on this batch; the scores it gave before."""
         generator = torch.Generator().manual_seed(_mixed(self.seed, self.step))
-        valid_B, count = seen["valid"], len(target_BD)
-        action_BW = self.scorer.action(seen["chunk"])
-        query_BD = self.scorer.answer(seen["context"], action_BW)
+        valid_B, count, temperature = seen["valid"], len(candidate_BD), self.controller.temperature
+        query_BD = self.scorer.query(seen)
         drawn_BKD, exists_BK = self._drawn(seen, generator, self.controller.hard_ratio)
-        matched_B = (query_BD * target_BD).sum(dim=1)
-        cosine_BC = torch.cat(
-            [matched_B[:, None], query_BD @ target_BD.T, torch.einsum("bd,bkd->bk", query_BD, drawn_BKD)], dim=1
+        wrong_BB = others_of_batch(seen["index"], valid_B, self.policy.contract.chunk.horizon)
+        found = self._identified(query_BD, candidate_BD, [candidate_BD[None], drawn_BKD], [wrong_BB, exists_BK])
+        score_B = found.score_B.detach()
+        if not valid_B.any() or count < 2:
+            return score_B
+        draw = Draw(
+            int(torch.randint(1, count, (), generator=generator)), lambda similarity: logits(similarity, temperature)
         )
-        apart = self.policy.contract.chunk.horizon
-        wrong_BB = others_of_batch(seen["index"], valid_B, apart)
-        allowed_BC = torch.cat([torch.ones_like(exists_BK[:, :1]), wrong_BB, exists_BK], dim=1)
-        temperature = self.controller.temperature
-        found = identify(logits(cosine_BC, temperature), allowed_BC)
-        if valid_B.any() and count > 1:
-            shift = int(torch.randint(1, count, (), generator=generator))  # no sample keeps its own action
-            other_BD = self.scorer.answer(seen["context"], action_BW.roll(shift, dims=0))
-            permuted_B = logits((other_BD * target_BD).sum(dim=1), temperature)
-            ranked_B = rank_loss(logits(matched_B, temperature), permuted_B)
-            loss = -self._id_weight * found.log_posterior_B[valid_B].mean()
-            loss = loss + self._rank_weight * ranked_B[valid_B].mean()
-            self._optimizer.zero_grad()
-            loss.backward()
-            self._optimizer.step()
-            accuracy = float(found.correct_B[valid_B].float().mean())
-            margin = float(found.margin_B[valid_B].detach().mean())
-            score_B = found.score_B.detach()[valid_B]
-            self.controller.observe(accuracy, margin)
-            self.median += (float(score_B.median()) - self.median) * (1.0 if not self.step else 0.02)
-            self._metrics = {
-                "identified": accuracy,
-                "margin": margin,
-                "score": float(score_B.mean()),
-                "action_matters": float(
-                    (matched_B.detach() > (other_BD * target_BD).sum(dim=1).detach())[valid_B].float().mean()
-                ),
-                "temperature": temperature,
-                "beta": self.controller.beta,
-                "hard_ratio": self.controller.hard_ratio,
-            }
-        return found.score_B.detach()
+        loss = self.scorer.loss(seen, query_BD, candidate_BD, found, draw)[valid_B].mean()
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        accuracy = float(found.correct_B[valid_B].float().mean())
+        margin = float(found.margin_B[valid_B].detach().mean())
+        self.controller.observe(accuracy, margin)
+        self.median += (float(score_B[valid_B].median()) - self.median) * (0.02 if self.step else 1.0)
+        self._metrics = {
+            "identified": accuracy,
+            "margin": margin,
+            "score": float(score_B[valid_B].mean()),
+            "scorer_loss": float(loss.detach()),
+            "temperature": temperature,
+            "beta": self.controller.beta,
+            "hard_ratio": self.controller.hard_ratio,
+        }
+        return score_B
 
     def _follow(self) -> None:
         """Move the averaged encoder towards the policy's, which has been stepped since."""
@@ -296,7 +300,6 @@ class PosteriorTransitionReweighting(Weighting):
             "scorer": self.scorer.state_dict(),
             "optimizer": optimizer_tensors(self._optimizer, self.scorer),
             "average": self._average.tensors(),
-            "standard": self.standard.state_dict(),
             "queue": self.queue.tensors(),
         }
         return {f"{group}.{name}": tensor for group, found in groups.items() for name, tensor in found.items()}
@@ -311,7 +314,6 @@ class PosteriorTransitionReweighting(Weighting):
         load_optimizer(self._optimizer, self.scorer, groups["optimizer"])
         self._average.load(groups["average"], self._average.updates)
         self._average.copy_to(self._teacher)
-        self.standard.load_state_dict(groups["standard"])
         self.queue.load_tensors(groups["queue"])
 
 
