@@ -82,12 +82,16 @@ def test_a_training_with_weights_goes_on_where_it_stood(worse, tmp_path):
 
 def test_quality_weighs_whole_datasets_against_each_other(worse, tmp_path):
     sound, found = worse
-    steps = ["weighting=quality", "weighting.scores=[tracking_gap]", "steps=4"]
+    steps = ["weighting=quality", "weighting.scores=[action_spike]", "steps=4"]
     praxon("train", *QUICK, *steps, f"dataset=[{sound},{found}]", f"run_dir={tmp_path / 'run'}")
     praxon("data", "weights", f"run={tmp_path / 'run'}", f"json={tmp_path / 'w.json'}")
     result = json.loads((tmp_path / "w.json").read_text())
     assert result["mean"] == pytest.approx(1.0, abs=1e-5)
-    assert result["sources"]["dataset"] > result["sources"]["worse"]
+    marks = LeRobotDataset(found).columns["corruption"].reshape(-1)
+    starts = [LeRobotDataset(found).episode_slice(episode).start for episode in range(6)]
+    weight = {(each["dataset"], each["episode"]): each["weight"] for each in result["episodes"]}
+    noisy = [episode for episode in range(6) if marks[starts[episode]] & 1]
+    assert all(weight["worse", episode] < weight["dataset", episode] for episode in noisy)
 
 
 @pytest.mark.parametrize(
