@@ -3,7 +3,7 @@
 Inference runs in a runner: at once in simulation, on a thread of its own where a control loop may not wait. Either way
 a chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped. Where the
 runtime continues chunks (real-time chunking), each is drawn so that it agrees with what the robot will have done by
-the time it arrives, and is asked for as much earlier as the latest ones were late. Imports no torch.
+the time it arrives, and where that gains (``Runtime.early``) is asked for as much earlier as the latest were late. Imports no torch.
 """
 
 import threading
@@ -235,8 +235,7 @@ class ChunkAgent:
         stamp_ns = observation.stamp_ns
         self._history.append(self._checked(observation))
         self._collect(stamp_ns)
-        # Where chunks do not continue each other every seam costs, and there shall be no more of them than asked for.
-        ahead = self._expected_delay if self.runtime.continues else 0
+        ahead = self._expected_delay if self.runtime.early else 0
         if self._executor.due(stamp_ns, ahead) and not self.runner.busy:
             self.runner.submit(self._inference(stamp_ns), (self._episode, stamp_ns))
             self._collect(stamp_ns)

@@ -18,7 +18,7 @@ import yaml
 from praxon.contract import PolicyContract
 from praxon.errors import BundleError, ContractError
 from praxon.policies.manifest import read_manifested, write_manifested
-from praxon.policies.runtime import PlannedRows, Runtime
+from praxon.policies.runtime import EARLY, PlannedRows, Runtime
 
 FORMAT_VERSION = 1
 GRAPH = "chunk.onnx"
@@ -134,7 +134,7 @@ class GraphRuntime(Runtime):
     def __init__(self, portable: Portable) -> None:
         self.contract, self.inputs, self.digest = portable.contract, portable.inputs, portable.inputs.bundle
         self.noise_shape, self.continues = portable.inputs.noise_shape, portable.inputs.continues
-        self.batch = portable.inputs.batch
+        self.batch, self.early = portable.inputs.batch, portable.inputs.engine.get("method") in EARLY
         chunk = self.contract.chunk
         rows, size = chunk.horizon, self.contract.action.size
         self._no_plan = (np.zeros((1, rows, size), np.float32), np.zeros((1, rows), np.float32))

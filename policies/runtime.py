@@ -66,6 +66,11 @@ def example_chunk(contract: PolicyContract) -> np.ndarray:
     return chunk
 
 
+EARLY = ("prefix",)
+"""Methods of continuing chunks that gain where the next is asked for early, since what is fixed is the plan to the last row;
+where it is pulled towards the plan, each seam takes a little away from what was seen (``benchmarks/real_time_chunking.py``)."""
+
+
 class PlannedRows(NamedTuple):
     """What is planned already for the instants of the chunk to be drawn; see ``denoising.continuation.Plan``.
 
@@ -85,6 +90,7 @@ class Runtime(ABC):
         contract: of the policy.
         noise_shape: of the noise of one sample.
         continues: whether ``chunks`` takes a plan.
+        early: whether the next chunk is to be asked for earlier, by as much as the latest ones were late.
         name: of the backend, for people.
         digest: identity of the bundle that it draws for; empty where it is of no bundle.
         batch: chunks that it draws at once; any number where ``None``.
@@ -94,6 +100,7 @@ class Runtime(ABC):
     contract: PolicyContract
     noise_shape: tuple[int, ...]
     continues: bool = False
+    early: bool = False
     name: str = ""
     digest: str = ""
     batch: int | None = None

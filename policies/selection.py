@@ -191,6 +191,7 @@ class SelectingRuntime(Runtime):
         self.contract: PolicyContract = runtime.contract
         self.noise_shape = (candidates, *runtime.noise_shape)
         self.name, self.digest = runtime.name, runtime.digest
+        self.early = runtime.early
         self.continues = True  # a selector may look at the plan where the runtime does not
 
     def chunks(self, window: Window, noise: np.ndarray, plan: PlannedRows | None = None) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from praxon.policies.base import Policy
 from praxon.policies.denoising.continuation import Plan
-from praxon.policies.runtime import PlannedRows, Runtime, example_chunk, example_window, require_precision
+from praxon.policies.runtime import EARLY, PlannedRows, Runtime, example_chunk, example_window, require_precision
 
 
 @contextmanager
@@ -86,6 +86,7 @@ class TorchRuntime(Runtime):
         policy.freeze()
         self.policy, self.contract = policy, policy.contract
         self.noise_shape, self.continues = policy.noise_shape, policy.continues
+        self.early = policy.engine_settings().get("method") in EARLY
         self.function = ChunkFunction(policy, precision)
 
     def chunks(

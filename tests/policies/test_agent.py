@@ -20,8 +20,8 @@ PERIOD_NS = 50_000_000
 class CountingRuntime(Runtime):
     """Row i of a chunk is the newest observation + i; with noise where asked for. Keeps the plans that it is given."""
 
-    def __init__(self, contract, noise_scale=0.0, continues=False):
-        self.contract, self.noise_scale, self.continues = contract, noise_scale, continues
+    def __init__(self, contract, noise_scale=0.0, continues=False, early=False):
+        self.contract, self.noise_scale, self.continues, self.early = contract, noise_scale, continues, early
         self.noise_shape = (contract.chunk.horizon, contract.action.size)
         self.gate: threading.Event | None = None
         self.answer: str | Exception = "chunk"
@@ -179,7 +179,7 @@ def test_a_delayed_chunk_takes_over_as_many_ticks_later(contract, delay):
 
 
 def test_a_plan_is_what_the_robot_will_do_until_the_chunk_arrives(contract):
-    runtime = CountingRuntime(contract, continues=True)
+    runtime = CountingRuntime(contract, continues=True, early=True)
     agent = ChunkAgent(runtime, contract, DelayedRunner(2), blend_steps=0)
     for index in range(12):
         agent.act(observed(contract, index))
@@ -193,11 +193,21 @@ def test_a_plan_is_what_the_robot_will_do_until_the_chunk_arrives(contract):
         np.testing.assert_allclose(plan.weights_T, soft_mask(2, 2, 8), rtol=1e-6)
 
 
+def test_where_early_chunks_gain_nothing_they_are_asked_for_when_the_rows_are_used(contract):
+    runtime = CountingRuntime(contract, continues=True)
+    agent = ChunkAgent(runtime, contract, DelayedRunner(2), blend_steps=0)
+    asked = []
+    for index in range(13):
+        agent.act(observed(contract, index))
+        asked += [index] * (len(runtime.plans) - len(asked))
+    assert asked == [0, 4, 8, 12]
+
+
 @pytest.mark.parametrize(
     ("delay", "rows"), [(0, [0, 1, 2, 3]), (1, [1, 2, 3]), (2, [2, 3]), (3, [3, 4, 5]), (5, [5, 6, 7, 7, 7])]
 )
 def test_a_chunk_arrives_when_the_live_one_is_used(contract, delay, rows):
-    runtime = CountingRuntime(contract, continues=True)
+    runtime = CountingRuntime(contract, continues=True, early=True)
     agent = ChunkAgent(runtime, contract, DelayedRunner(delay), blend_steps=0)
     seen = []
     for index in range(40):
