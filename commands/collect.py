@@ -19,6 +19,7 @@ from praxon.sim.parallel import Worker, run_seeds
 from praxon.sim.perturbation import PerturbedAgent
 from praxon.sim.recording import PHASE, Demonstration, record_episode
 from praxon.sim.seeds import Purpose, episode_seeds
+from praxon.sim.skill import skilled_expert
 from praxon.sim.statistics import success_summary
 
 ATTEMPTS_PER_EPISODE = 3
@@ -36,12 +37,13 @@ def demonstrator(
     linger_s: float,
     phases: bool,
     offered: dict[str, Any],
+    skill: float,
 ) -> Worker[Demonstration]:
     """A function from a seed to one demonstration."""
     world = make_world(task, robot, period_s, cameras, image_size, **offered)
     heights = world.push_heights(perturbation_rad, perturbation)
     expert = world.expert()
-    agent = PerturbedAgent(expert, heights, world.contract.chunk.control_period_s)
+    agent = PerturbedAgent(skilled_expert(world, skill, expert), heights, world.contract.chunk.control_period_s)
     phased = expert if phases and isinstance(expert, ScriptedExpert) else None
 
     def demonstrate(seed: int) -> Demonstration:
@@ -82,11 +84,13 @@ def run(config: Config) -> dict[str, Any]:
         config.linger_s,
         config.phases,
         offered,
+        config.skill,
     )
     world = make_world(task, robot, period_s, list(config.cameras), size, **offered)
     name = world.contract.task
     # Asked before anything is written, for both may refuse.
     expert, _ = world.expert(), world.push_heights(config.perturbation_rad, config.perturbation)
+    skilled_expert(world, config.skill, expert)
     phases = _phases(name, expert) if config.phases else ()
     seeds = episode_seeds(Purpose.COLLECT, config.seed, ATTEMPTS_PER_EPISODE * config.episodes)
     root = work.path / "dataset"
@@ -99,6 +103,8 @@ def run(config: Config) -> dict[str, Any]:
         f"There is no collection to continue in run_dir '{work.path}'; resume=false starts one.",
     )
     settings = {key: config[key] for key in ("seed", "perturbation_rad", "perturbation", "keep_failures", "linger_s")}
+    if config.skill != 1:
+        settings["skill"] = config.skill
     with (
         LeRobotWriter(
             root,

@@ -30,6 +30,7 @@ from praxon.robots.base import Agent
 from praxon.sim.factory import make_world
 from praxon.sim.parallel import Worker, run_seeds
 from praxon.sim.seeds import Purpose, episode_seeds
+from praxon.sim.skill import skilled_expert
 from praxon.sim.statistics import latency_summary, success_summary
 from praxon.sim.video import FrameRecorder, Video
 from praxon.sim.world import EpisodeResult, World
@@ -72,11 +73,12 @@ def evaluator(
     engine: dict[str, Any],
     serving: dict[str, Any],
     delay: int,
+    skill: float = 1.0,
 ) -> Evaluator:
     """Build what runs episodes; called once in each process."""
     if agent != "policy":
         world = make_world(task, robot)
-        return Evaluator(world, world.idle() if agent == "hold" else world.expert(), [])
+        return Evaluator(world, world.idle() if agent == "hold" else skilled_expert(world, skill), [])
     from praxon.policies.agent import ChunkAgent, DelayedRunner
     from praxon.policies.denoising.backends.registry import open_runtime
 
@@ -101,6 +103,7 @@ def run(config: Config) -> dict[str, Any]:
     serving = serving_of(config)
     for name, chosen in (("engine", engine), ("serving", serving)):
         require(not chosen or config.agent == "policy", f"{name} is of a policy, and agent={config.agent} is none.")
+    require(config.skill == 1 or config.agent == "expert", f"skill is of the expert, and agent={config.agent} is none.")
     if config.threads is not None:
         serving = {"threads": config.threads, **serving}
     make = partial(
@@ -112,6 +115,7 @@ def run(config: Config) -> dict[str, Any]:
         engine,
         serving,
         config.delay,
+        config.skill,
     )
     here = make()
     if here.chunk is not None:
@@ -138,6 +142,7 @@ def run(config: Config) -> dict[str, Any]:
         "engine": here.settings.get("engine", {}),
         "serving": here.settings.get("serving", {}),
         "delay": config.delay,
+        **({"skill": config.skill} if config.agent == "expert" else {}),
         "seed": config.seed,
         **success_summary(successes, len(results)),
         "latency_ms": latency_summary([value for evaluated in episodes for value in evaluated.latencies_ms]),

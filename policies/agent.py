@@ -3,7 +3,8 @@
 Inference runs in a runner: at once in simulation, on a thread of its own where a control loop may not wait. Either way
 a chunk carries the stamp of the observation it was computed from, and steps that latency has spent are dropped. Where the
 runtime continues chunks (real-time chunking), each is drawn so that it agrees with what the robot will have done by
-the time it arrives, and where that gains (``Runtime.early``) is asked for as much earlier as the latest were late. Imports no torch.
+the time it arrives, and where that gains (``Runtime.early``) is asked for as much earlier as the latest were late.
+Imports no torch.
 """
 
 import threading

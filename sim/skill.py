@@ -11,11 +11,14 @@ import numpy as np
 from praxon.contract import Observation, PolicyContract
 from praxon.errors import ConfigError
 from praxon.robots.base import Agent
+from praxon.sim.world import World
 
 DELAY_S = 0.2
-"""Reaction time at skill 0 [s]."""
-UNSTEADY_RAD = 0.015
-"""Standard deviation of the noise on each joint of the arm at skill 0 [rad]; half as much, of half their range, for other actions."""
+"""Between what is meant and what is done, at skill 0 [s]."""
+UNSTEADY_RAD = 0.006
+"""Standard deviation of the noise on each joint of the arm at skill 0 [rad]."""
+UNSTEADY_SHARE = 0.2
+"""The same in gymnasium environments, as a share of half the range of each component of the action."""
 STEADINESS = 0.8
 """Share of the noise that is the same at the next step."""
 MISJUDGED_M = 0.035
@@ -24,6 +27,23 @@ MISJUDGING = 0.9
 """Probability of misjudging at skill 0, drawn anew each time."""
 JUDGED_EVERY_S = 1.5
 """Time between two looks [s]."""
+
+
+def skilled_expert(world: World, skill: float, expert: Agent | None = None) -> Agent:
+    """The world's expert at a skill; the expert itself at skill 1.
+
+    Args:
+        world: where.
+        skill: from 0 to 1.
+        expert: the world's, where there is one already.
+
+    Raises:
+        ConfigError: a skill outside [0, 1], or a world without an expert.
+    """
+    found = world.expert() if expert is None else expert
+    if skill == 1:
+        return found
+    return LessSkilled(found, world.contract, skill, world.push_heights(UNSTEADY_RAD, UNSTEADY_SHARE))
 
 
 class LessSkilled:
@@ -55,24 +75,20 @@ class LessSkilled:
         """Forget the last episode; ``seed`` fixes every fault in the next."""
         self.expert.reset(seed)
         self._rng = np.random.default_rng([seed, 2])
-        self._seen: deque[Observation] = deque(maxlen=self._late + 1)
+        self._meant: deque[np.ndarray] = deque(maxlen=self._late + 1)
         self._tremble = np.zeros_like(self._unsteady)
         self._off = np.zeros(3)
         self._tick = 0
 
     def act(self, observation: Observation) -> np.ndarray | None:
-        """The expert's action for what was seen a while ago, and where things seemed to be."""
-        if self.skill == 1:
-            return self.expert.act(observation)
+        """The expert's action of a while ago, for where things seemed to be."""
         if self._tick % self._look_every == 0:
             angle, misjudges = self._rng.uniform(0, 2 * np.pi), self._rng.random() < self._misjudging
             self._off = MISJUDGED_M * misjudges * np.array([np.cos(angle), np.sin(angle), 0.0])
         self._tick += 1
-        self._seen.append(observation)
-        # The own joints are felt at once; where things are is seen late.
         features = dict(observation.features)
         for name in self._poses:
-            pose = self._seen[0].features[name].copy()
+            pose = features[name].copy()
             pose[:3] += self._off.astype(pose.dtype)
             features[name] = pose
         actions = self.expert.act(Observation(observation.stamp_ns, features))
@@ -80,4 +96,5 @@ class LessSkilled:
             return None
         fresh = self._rng.standard_normal(len(self._unsteady)) * self._unsteady
         self._tremble = STEADINESS * self._tremble + np.sqrt(1 - STEADINESS**2) * fresh
-        return actions + self._tremble
+        self._meant.append(actions)
+        return self._meant[0] + self._tremble
