@@ -15,6 +15,8 @@ def joined_windows(
     future: int | tuple[int, ...] | None,
     hindsight: str = "final",
     seed: int = 0,
+    labels: str | None = None,
+    keep: Sequence[Any] | None = None,
 ) -> "JoinedWindows":
     """One after another.
 
@@ -22,6 +24,8 @@ def joined_windows(
         datasets: opened.
         episodes: of each.
         future: steps to the later observations that come along; none where ``None``.
+        labels: the column that actions are taken from, where it is another than the action.
+        keep: of each, which frames are samples; all where ``None``.
     """
     from praxon.datasets.joined import JoinedWindows
     from praxon.datasets.windows import Windows
@@ -39,8 +43,10 @@ def joined_windows(
                 lead=needs.lead,
                 hindsight=hindsight,
                 seed=seed,
+                labels=labels,
+                keep=kept,
             )
-            for each, chosen in zip(datasets, episodes, strict=True)
+            for each, chosen, kept in zip(datasets, episodes, keep or [None] * len(datasets), strict=True)
         ]
     )
 

@@ -39,6 +39,9 @@ class Windows:
             episode's start repeat its first and are marked in action_is_pad.
         hindsight: which later frame a goal comes from, ``final`` or ``future``.
         seed: of the frames that ``future`` draws.
+        labels: the column that actions are taken from; the action itself where None.
+        keep: (num_frames,) bool, the frames of the dataset that are samples; all where None. Their chunks end with the run of
+            kept frames that they lie in: what follows is marked in action_is_pad, as rows past an episode's end are.
 
     Attributes:
         contract: as above.
@@ -58,6 +61,8 @@ class Windows:
         lead: int = 0,
         hindsight: str = "final",
         seed: int = 0,
+        labels: str | None = None,
+        keep: np.ndarray | None = None,
     ) -> None:
         require_hindsight(hindsight)
         chosen = range(dataset.num_episodes) if episodes is None else episodes
@@ -81,6 +86,11 @@ class Windows:
         self._frames = np.concatenate([np.arange(s.start, s.stop) for s in slices]) if slices else np.zeros(0, np.int64)
         self._first = np.concatenate([np.full(s.stop - s.start, s.start) for s in slices]) if slices else self._frames
         self._last = np.concatenate([np.full(s.stop - s.start, s.stop - 1) for s in slices]) if slices else self._frames
+        if keep is not None:
+            self._keep(np.asarray(keep, bool))
+        self.labels = self.contract.action.name if labels is None else labels
+        if self.labels not in dataset.columns:
+            raise DatasetError(f"'{dataset.root}' has no column '{self.labels}' that actions could be taken from.")
         self._past = np.arange(1 - chunk.num_obs_steps, 1)
         self._ahead = np.arange(-lead, chunk.horizon)
         self._looks = looks if future is not None and looks.size else None
@@ -91,8 +101,23 @@ class Windows:
             if feature.kind == "task"
         }
         self.episodes = [int(episode) for episode in chosen]
-        self.episode_lengths = dataset.episode_lengths[self.episodes]
+        self.episode_lengths = np.array([np.count_nonzero(self._first == s.start) for s in slices], np.int64)
         self._extras = tuple(dict.fromkeys([*(name for name in INTERVENTIONS if name in known), *extras]))
+
+    def _keep(self, keep: np.ndarray) -> None:
+        """Only these frames, each chunk up to the end of its run."""
+        if keep.shape != (self.dataset.num_frames,):
+            raise DatasetError(
+                f"{keep.shape} flags were given for '{self.dataset.root}'; one for each of its {self.dataset.num_frames} frames is "
+                "needed."
+            )
+        kept = keep[self._frames]
+        # A run ends where the next frame is not kept, or is of another episode.
+        ends = kept & ((self._frames == self._last) | ~np.append(keep, False)[self._frames + 1])
+        places = np.flatnonzero(ends)
+        chosen = np.flatnonzero(kept)
+        self._last = self._frames[places[np.searchsorted(places, chosen)]]
+        self._frames, self._first = self._frames[chosen], self._first[chosen]
 
     def __len__(self) -> int:
         """Samples: the frames of the chosen episodes."""
@@ -128,7 +153,7 @@ class Windows:
         batch = self._observations(np.maximum(past, first[:, None]), goals, pictures)
         batch["observation_is_pad"] = past < first[:, None]
         rows = np.clip(ahead, first[:, None], last[:, None])
-        batch["action"] = columns[self.contract.action.name][rows]
+        batch["action"] = columns[self.labels][rows]
         batch["action_is_pad"] = (ahead < first[:, None]) | (ahead > last[:, None])
         for name in self._extras:
             values = columns[name][rows]

@@ -219,6 +219,12 @@ class ChunkAgent:
         self._executor.reset()
         self._generator = np.random.default_rng(self._seed if seed is None else seed)
 
+    def restart(self) -> None:
+        """Forget all chunks, and go on with what was seen: somebody else was in control."""
+        self._episode += 1
+        self.runner.discard()
+        self._executor.reset()
+
     def act(self, observation: Observation, preview: int = 4) -> np.ndarray | None:
         """The action of the observation's tick and of ``preview`` following ones.
 

@@ -137,6 +137,7 @@ class World(ABC):
         seed: int,
         subscribers: Sequence[Callable[[Tick], None]] = (),
         linger_s: float = 0.0,
+        judged: Callable[[Judgement], None] = lambda judgement: None,
     ) -> EpisodeResult:
         """Run one episode: to success, to the time limit, or until the world ends it.
 
@@ -145,6 +146,7 @@ class World(ABC):
             seed: of start and agent.
             subscribers: see every tick.
             linger_s: how long to go on after success [s], so that recorded demonstrations show how to stay.
+            judged: told the world's opinion of every step.
         """
         began = time.perf_counter()
         step = self._start(agent, seed, subscribers)
@@ -157,6 +159,7 @@ class World(ABC):
             steps += 1
             clamped += bool(tick.command.report.causes)
             judgement = self._judge()
+            judged(judgement)
             rewards += judgement.reward
             for name, value in judgement.metrics.items():
                 extremes[f"max_{name}"] = max(value, extremes.get(f"max_{name}", value))

@@ -1,0 +1,301 @@
+"""Make a bundle better with an expert's help: watch it work, learn from where the expert took over, and again.
+
+In simulation the task's scripted expert plays the operator, and the gate says when it takes over. Each round leaves its episodes
+as a dataset (what was executed, what policy and expert would have done, who was in control), a bundle, and an evaluation on the
+same unseen starts. The last bundle is <run_dir>/bundle.
+Example: praxon improve method=hg_dagger bundle=runs/b/bundle dataset=runs/a/dataset rounds=5 run_dir=runs/hg
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import open_dict
+from rich.table import Table
+
+from praxon.commands._hydra import Config, compose_config
+from praxon.commands._ledger import Ledger
+from praxon.commands._run import Run, console, plain, progress_bar, require, require_numbers, task_of, write_json
+from praxon.commands._windows import joined_windows
+from praxon.sim.factory import make_world
+from praxon.sim.seeds import Purpose, episode_seeds
+from praxon.sim.skill import skilled_expert
+
+if TYPE_CHECKING:
+    from praxon.learning.interactive.methods import Method
+
+EPISODES_AT_MOST = 200
+"""In a round: a policy that needs no help asks for none."""
+LEDGER = "meta/rollouts.jsonl"
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Improve as configured; returns what is written to result.json."""
+    require(
+        config.bundle is not None, "No bundle was given; bundle=<folder> names a policy, as praxon train leaves it."
+    )
+    require_numbers(
+        config, rounds=1, labels=1, beta=0, steps=1, learning_rate=1e-9, eval_episodes=1, seed=0, workers=1, threads=1
+    )
+    from praxon.learning.interactive.gates import Gate
+    from praxon.learning.interactive.methods import method_of
+    from praxon.policies.build import build_part
+
+    method = method_of(str(config.method))
+    gate = build_part(plain(config.gate), Gate)
+    run_dir = Path(str(config.run_dir)) if config.run_dir else None
+    begun = run_dir is not None and (run_dir / "rounds").exists()
+    require(
+        not begun or config.resume,
+        f"run_dir '{run_dir}' already holds rounds; resume=true goes on, another run_dir starts anew.",
+    )
+    improver = Improver(config, method, gate)
+    work = Run("improve", config)
+    work.start(replace=not begun)
+    done: list[dict[str, Any]] = []
+    for number in range(config.rounds + 1):
+        done.append(improver.round(number, work.path / "rounds" / f"{number:02d}"))
+        _say(done[-1], config.eval_episodes)
+    final = work.path / "bundle"
+    shutil.rmtree(final, ignore_errors=True)
+    shutil.copytree(work.path / "rounds" / f"{config.rounds:02d}" / "bundle", final)
+    result = {
+        "method": method.name,
+        "bundle": str(final),
+        "from": str(config.bundle),
+        "task": improver.world.contract.task,
+        "skill": config.skill,
+        "seed": config.seed,
+        "labels": done[-1]["labels_so_far"],
+        "rounds": done,
+        "seconds": work.seconds,
+    }
+    work.finish(result)
+    _plot(done, work.path / "progress.png")
+    _print(done)
+    console.print(f"bundle in [bold]{final}[/bold], curves in {work.path / 'progress.png'}")
+    return result
+
+
+class Improver:
+    """Rounds of watching, training and evaluating; a round that is finished is not done again."""
+
+    def __init__(self, config: Config, method: "Method", gate: Any) -> None:
+        import torch
+
+        from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.policies.bundle import load_bundle
+
+        torch.set_num_threads(config.threads)
+        self.config, self.method, self.gate = config, method, gate
+        start = load_bundle(Path(str(config.bundle)))
+        self.world = make_world(task_of(config), plain(config.robot), policy_contract=start.contract)
+        require(
+            self.world.contract.action.kind != "pose",
+            "This policy commands tool poses and the expert joints; what either would do is compared in joints only.",
+        )
+        self.expert = skilled_expert(self.world, config.skill)
+        self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
+        for dataset in self.demonstrations:
+            dataset.require(start.contract)
+
+    def round(self, number: int, folder: Path) -> dict[str, Any]:
+        """Round 0 is the policy as it was given; each other one watches the policy of the one before it."""
+        from praxon.policies.bundle import load_bundle
+
+        kept = folder / "round.json"
+        if kept.exists():
+            found: dict[str, Any] = json.loads(kept.read_text())
+            return found
+        folder.mkdir(parents=True, exist_ok=True)
+        result: dict[str, Any] = {"round": number}
+        before = {"labels_so_far": 0, "env_steps_so_far": 0}
+        if number == 0:
+            if not (folder / "bundle").exists():
+                shutil.copytree(Path(str(self.config.bundle)), folder / "bundle")
+            counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
+        else:
+            earlier = folder.with_name(f"{number - 1:02d}")
+            before = json.loads((earlier / "round.json").read_text())
+            counts = self._watch(number, earlier / "bundle", folder / "rollouts")
+            bundle = load_bundle(earlier / "bundle")
+            result |= self._train(number, bundle, folder)
+        result |= counts
+        result["intervention_rate"] = round(counts["intervened"] / max(counts["env_steps"], 1), 4)
+        for name in ("labels", "env_steps"):
+            result[f"{name}_so_far"] = before[f"{name}_so_far"] + counts[name]
+        evaluated = self._evaluate(folder)
+        result |= {name: evaluated[name] for name in ("successes", "success_rate", "interval_95")}
+        write_json(kept, result)
+        return result
+
+    def _watch(self, number: int, bundle: Path, root: Path) -> dict[str, int]:
+        """Episodes until the expert has given as many labels as asked, on disk one by one."""
+        from praxon.datasets.lerobot_writer import LeRobotWriter
+        from praxon.learning.interactive.records import record_features
+        from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
+        from praxon.policies.agent import ChunkAgent
+        from praxon.policies.denoising.backends.registry import open_runtime
+
+        config, world = self.config, self.world
+        runtime = open_runtime(bundle, serving={"threads": config.threads})
+        policy = ChunkAgent(runtime, world.contract)
+        agent = SupervisedAgent(policy, self.expert, self.method.gate(number - 1, self.gate, float(config.beta)))
+        seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
+        counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
+        with (
+            LeRobotWriter(
+                root,
+                world.contract,
+                world.instruction,
+                world.contract.robot,
+                extra_features=record_features(world.contract),
+                metadata={"improve": {"method": self.method.name, "round": number, "seed": config.seed}},
+                resume=root.exists(),
+            ) as writer,
+            Ledger(root / LEDGER) as ledger,
+            progress_bar(f"round {number}: watch", config.labels) as advance,
+        ):
+            for line in ledger.lines:
+                counts = {name: counts[name] + line[name] for name in counts}
+            for seed in seeds[counts["episodes"] :]:
+                if counts["labels"] >= config.labels:
+                    break
+                rollout = roll_out(world, agent, seed)
+                # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
+                if counts["episodes"] == writer.num_episodes:
+                    writer.add_episode(rollout.frames, rollout.stamps_ns)
+                length = len(rollout.stamps_ns)
+                line = {
+                    "episodes": 1,
+                    "labels": self.method.spent(length, rollout.intervened),
+                    "interventions": rollout.interventions,
+                    "intervened": rollout.intervened,
+                    "env_steps": length,
+                    "solved": int(rollout.result.success),
+                }
+                ledger.add(line)
+                counts = {name: counts[name] + line[name] for name in counts}
+                advance(
+                    completed=min(counts["labels"], config.labels),
+                    note=f"{counts['solved']}/{counts['episodes']} solved, {counts['interventions']} takeovers",
+                )
+        policy.close()
+        return counts
+
+    def _train(self, number: int, bundle: Any, folder: Path) -> dict[str, Any]:
+        """The policy of the round before, trained on demonstrations and all that was watched, half and half."""
+        from praxon.datasets.joined import JoinedWindows
+        from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.learning.sampling import mixture
+        from praxon.learning.trainer import StepReport, Trainer
+        from praxon.policies.bundle import save_bundle
+
+        config, policy = self.config, bundle.policy
+        if hasattr(policy, "mask_padding"):
+            policy.mask_padding = True  # where the expert gave control back, nobody knows what it would have done
+        watched = [LeRobotDataset(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number + 1)]
+        every = [range(dataset.num_episodes) for dataset in watched]
+        keep = [self.method.keep(dataset) for dataset in watched]
+        new = joined_windows(
+            policy, watched, every, policy.needs().future, seed=config.seed, labels=self.method.labels, keep=keep
+        )
+        old: list[Any] = []
+        if self.demonstrations:
+            whole = [range(dataset.num_episodes) for dataset in self.demonstrations]
+            old += joined_windows(policy, self.demonstrations, whole, policy.needs().future, seed=config.seed).parts
+        parts = [*old, *(each for each in new.parts if len(each))]
+        windows = JoinedWindows(parts)
+        settings = {**plain(config.training), "learning_rate": config.learning_rate}
+        trainer = Trainer(**settings, steps=config.steps, seed=config.seed + number)
+        sizes = [len(each) for each in parts[len(old) :]]
+        shares = [1.0] * len(old) + [size / sum(sizes) for size in sizes]  # all that is new, as much as what is old
+        with progress_bar(f"round {number}: train", config.steps) as advance:
+
+            def show(report: StepReport) -> None:
+                advance(completed=report.step, note=f"loss {report.loss:.4f}")
+
+            trained = trainer.fit(
+                policy,
+                windows,
+                folder,
+                config={"improve": self.method.name, "round": number},
+                sampler=mixture(windows, trainer.batch_size, config.seed + number, shares),
+                on_step=show,
+            )
+        save_bundle(folder / "bundle", policy, bundle.config, bundle.engine, bundle.card)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return {"loss": trained.loss, "samples": sum(sizes)}
+
+    def _evaluate(self, folder: Path) -> dict[str, Any]:
+        from praxon.commands.eval import run as evaluate
+
+        described = compose_config(
+            "eval",
+            [
+                f"bundle={folder / 'bundle'}",
+                f"episodes={self.config.eval_episodes}",
+                f"seed={self.config.seed}",
+                f"workers={self.config.workers}",
+                f"threads={self.config.threads}",
+            ],
+        )
+        with open_dict(described):
+            described.task, described.robot = self.config.get("task"), self.config.robot
+            described.run_dir = str(folder / "evaluation")
+        return evaluate(described)
+
+
+def _say(done: dict[str, Any], episodes: int) -> None:
+    console.print(
+        f"round {done['round']}: {done['successes']} of {episodes} solved; {done['labels_so_far']} labels so far, "
+        f"the expert drove {100 * done['intervention_rate']:.0f} % of {done['env_steps']} steps"
+    )
+
+
+def _print(done: list[dict[str, Any]]) -> None:
+    table = Table(title="rounds")
+    for column in (
+        "round",
+        "labels so far",
+        "episodes",
+        "takeovers",
+        "expert drove",
+        "solved unaided",
+        "95 % interval",
+    ):
+        table.add_column(column, justify="right")
+    for each in done:
+        low, high = each["interval_95"]
+        table.add_row(
+            str(each["round"]),
+            str(each["labels_so_far"]),
+            str(each["episodes"]),
+            str(each["interventions"]),
+            f"{100 * each['intervention_rate']:.0f} %",
+            f"{100 * each['success_rate']:.0f} %",
+            f"{100 * low:.0f} to {100 * high:.0f} %",
+        )
+    console.print(table)
+
+
+def _plot(done: list[dict[str, Any]], path: Path) -> None:
+    """Success over labels, with its interval, and how often the expert drove."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    labels = [each["labels_so_far"] for each in done]
+    rate = [100 * each["success_rate"] for each in done]
+    left.fill_between(
+        labels,
+        [100 * each["interval_95"][0] for each in done],
+        [100 * each["interval_95"][1] for each in done],
+        alpha=0.2,
+    )
+    left.plot(labels, rate, marker="o")
+    left.set(xlabel="labels of the expert", ylabel="solved unaided [%]", ylim=(0, 102))
+    right.plot([each["round"] for each in done[1:]], [100 * each["intervention_rate"] for each in done[1:]], marker="o")
+    right.set(xlabel="round", ylabel="steps the expert drove [%]", ylim=(0, 102))
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,64 @@
+"""What each method takes from a rollout: which steps are samples, and whose actions are their labels.
+
+bc          the expert drives; every step, as it was done                     demonstrations, for comparison
+dagger      both drive, by chance; every step, with what the expert would do  Ross, Gordon, Bagnell, AISTATS 2011
+hg_dagger   the gate decides; the expert's steps, as they were done           Kelly et al., arXiv 1810.02890
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from praxon.datasets.lerobot_reader import LeRobotDataset
+from praxon.errors import ConfigError, nearest
+from praxon.learning.interactive.gates import Always, Gate, Mixture
+from praxon.learning.interactive.records import EXPERT_ACTION, IS_INTERVENTION
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of learning from an expert.
+
+    Args:
+        name: of it.
+        gate: (round, the gate that was chosen, beta) -> who drives in that round.
+        labels: the column that actions are taken from; what was executed where ``None``.
+        only_interventions: whether steps that the policy drove are left out.
+    """
+
+    name: str
+    gate: Callable[[int, Gate, float], Gate]
+    labels: str | None = None
+    only_interventions: bool = False
+
+    def keep(self, dataset: LeRobotDataset) -> np.ndarray | None:
+        """Which frames are samples (num_frames,); all where ``None``."""
+        if not self.only_interventions:
+            return None
+        return np.asarray(dataset.columns[IS_INTERVENTION]).reshape(-1) != 0
+
+    def spent(self, steps: int, intervened: int) -> int:
+        """Labels that an episode of so many steps took the expert, of which so many under its control."""
+        return intervened if self.only_interventions else steps
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("bc", lambda number, gate, beta: Always()),
+        Method("dagger", lambda number, gate, beta: Mixture(beta**number if number else 1.0), EXPERT_ACTION),
+        Method("hg_dagger", lambda number, gate, beta: gate, only_interventions=True),
+    )
+}
+
+
+def method_of(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"There is no method '{name}'.{nearest(name, METHODS)} Methods: {', '.join(METHODS)}.")
+    return METHODS[name]
