@@ -1,0 +1,94 @@
+"""praxon improve, as a user meets it: rounds that watch, train and evaluate; resumed to the same; refused in one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+
+from praxon.cli import run
+from praxon.datasets.lerobot_reader import LeRobotDataset
+from praxon.policies.bundle import load_bundle
+
+FEW = ["labels=30", "steps=3", "eval_episodes=1", "training.tensorboard=false"]
+
+
+def praxon(*arguments, expect=0):
+    assert run([str(argument) for argument in arguments]) == expect
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Demonstrations, and a policy that has barely begun to learn from them."""
+    root = tmp_path_factory.mktemp("improve")
+    praxon("collect", "task=reach", "episodes=2", f"run_dir={root / 'a'}")
+    chunk = ["policy.chunk.horizon=8", "policy.chunk.num_execute=4"]
+    quick = ["policy=debug", *chunk, "steps=5", "training.tensorboard=false"]
+    praxon("train", *quick, f"dataset={root / 'a' / 'dataset'}", f"run_dir={root / 'b'}")
+    return ["improve", f"bundle={root / 'b' / 'bundle'}", f"dataset={root / 'a' / 'dataset'}", *FEW]
+
+
+def rounds_of(folder):
+    found = json.loads((folder / "result.json").read_text())["rounds"]
+    return [{key: value for key, value in each.items() if key != "seconds"} for each in found]
+
+
+@pytest.mark.parametrize("method", ["bc", "dagger", "hg_dagger"])
+def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method):
+    praxon(*start, f"method={method}", "rounds=1", "gate.patience=4", f"run_dir={tmp_path}")
+    before, after = rounds_of(tmp_path)
+    assert before["labels_so_far"] == 0
+    dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
+    driven = dataset.columns["is_intervention"].reshape(-1)
+    spent = driven.sum() if method == "hg_dagger" else dataset.num_frames
+    assert after["labels"] == after["labels_so_far"] == spent >= 30
+    assert after["env_steps"] == dataset.num_frames
+    assert after["intervened"] == driven.sum()
+    if method == "bc":
+        assert driven.all()
+    assert load_bundle(tmp_path / "bundle").weights != load_bundle(tmp_path / "rounds" / "00" / "bundle").weights
+    assert (tmp_path / "progress.png").stat().st_size > 1000
+    same = np.where(driven[:, None], dataset.columns["expert_action"], dataset.columns["policy_action"])
+    np.testing.assert_array_equal(dataset.columns["action"], same)
+
+
+def test_a_run_that_was_cut_short_goes_on_to_the_same(start, tmp_path, monkeypatch):
+    settings = [*start, "method=dagger", "rounds=2"]
+    praxon(*settings, f"run_dir={tmp_path / 'whole'}")
+    from praxon.learning.interactive import supervised
+
+    real, calls = supervised.roll_out, []
+
+    def interrupted(*arguments, **more):
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(supervised, "roll_out", interrupted)
+    praxon(*settings, f"run_dir={tmp_path / 'cut'}", expect=130)
+    monkeypatch.undo()
+    praxon(*settings, f"run_dir={tmp_path / 'cut'}", expect=1)  # nothing is written over
+    praxon(*settings, "resume=true", f"run_dir={tmp_path / 'cut'}")
+    assert rounds_of(tmp_path / "cut") == rounds_of(tmp_path / "whole")
+    for number in ("01", "02"):
+        one, other = (tmp_path / name / "rounds" / number / "bundle" / "model.safetensors" for name in ("cut", "whole"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["method=luck"], "There is no method 'luck'"),
+        (["gate=luck"], "There is no gate 'luck'"),
+        (["gate.patience=0"], "Patience of 0 steps"),
+        (["bundle=null"], "No bundle was given"),
+        (["skill=2"], "The expert's skill is 2"),
+        (["rounds=0"], "rounds is 0; at least 1"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys):
+    praxon(*start, *arguments, f"run_dir={tmp_path / 'run'}", expect=1)
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run" / "rounds").exists()
