@@ -17,7 +17,7 @@ from praxon.sim.expert import ScriptedExpert
 from praxon.sim.factory import make_world
 from praxon.sim.parallel import Worker, run_seeds
 from praxon.sim.perturbation import PerturbedAgent
-from praxon.sim.recording import PHASE, Demonstration, record_episode
+from praxon.sim.recording import PHASE, REWARD, SUCCESS, Demonstration, record_episode
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.skill import skilled_expert
 from praxon.sim.statistics import success_summary
@@ -38,6 +38,7 @@ def demonstrator(
     phases: bool,
     offered: dict[str, Any],
     skill: float,
+    rewards: bool,
 ) -> Worker[Demonstration]:
     """A function from a seed to one demonstration."""
     world = make_world(task, robot, period_s, cameras, image_size, **offered)
@@ -47,7 +48,7 @@ def demonstrator(
     phased = expert if phases and isinstance(expert, ScriptedExpert) else None
 
     def demonstrate(seed: int) -> Demonstration:
-        return record_episode(world, agent, seed, linger_s, phased)
+        return record_episode(world, agent, seed, linger_s, phased, rewards)
 
     return demonstrate
 
@@ -85,6 +86,7 @@ def run(config: Config) -> dict[str, Any]:
         config.phases,
         offered,
         config.skill,
+        config.rewards,
     )
     world = make_world(task, robot, period_s, list(config.cameras), size, **offered)
     name = world.contract.task
@@ -111,7 +113,7 @@ def run(config: Config) -> dict[str, Any]:
             world.contract,
             world.instruction,
             world.contract.robot,
-            extra_features=[PHASE] if phases else [],
+            extra_features=[*([PHASE] if phases else []), *([REWARD, SUCCESS] if config.rewards else [])],
             metadata={"collect": settings, **({"phases": list(phases)} if phases else {})},
             codec=config.codec,
             resume=config.resume,

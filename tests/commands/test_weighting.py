@@ -118,3 +118,21 @@ def test_a_training_that_weighed_all_alike_has_no_weights_to_show(worse, tmp_pat
     praxon("train", *QUICK, "steps=2", f"dataset={worse[0]}", f"run_dir={tmp_path / 'run'}")
     praxon("data", "weights", f"run={tmp_path / 'run'}", expect=1)
     assert "weighed every frame alike" in capsys.readouterr().err
+
+
+def test_recorded_rewards_weigh_whole_episodes(tmp_path):
+    praxon(
+        "collect", "task=lift", "episodes=6", "rewards=true", "skill=0.5", "keep_failures=true", f"run_dir={tmp_path}"
+    )
+    dataset = LeRobotDataset(tmp_path / "dataset")
+    solved = [bool(dataset.columns["next.success"][dataset.episode_slice(e)].any()) for e in range(6)]
+    assert 0 < sum(solved) < 6, "this seed should have both"
+    rewards = dataset.columns["next.reward"].reshape(-1)
+    assert 0 <= rewards.min() < rewards.max() <= 1
+    steps = ["weighting=trajectory", "weighting.scores=[success]", "steps=2"]
+    praxon("train", *QUICK, *steps, f"dataset={tmp_path / 'dataset'}", f"run_dir={tmp_path / 'run'}")
+    praxon("data", "weights", f"run={tmp_path / 'run'}", f"json={tmp_path / 'w.json'}")
+    weights = [each["weight"] for each in json.loads((tmp_path / "w.json").read_text())["episodes"]]
+    assert min(w for w, s in zip(weights, solved, strict=True) if s) > max(
+        w for w, s in zip(weights, solved, strict=True) if not s
+    )

@@ -1,0 +1,115 @@
+"""Whether PTR helps where demonstrations are bad: noise, episodes cut short, an expert who does it differently; and where they are not.
+
+For each seed 80 demonstrations, of which 30 % get noise on their actions and 25 % end early, and 20 episodes of an expert of skill 0.6,
+failures included; and as many sound ones. Every way of weighting trains as long on both, and solves the same starts.
+
+usage: python benchmarks/ptr.py [--folder runs/ptr] [--seeds 0 1 2] [--task pick_place] [--episodes 200] [--steps 3000] [--workers 2]
+
+What is there already, in the folder, is not done again. Keeps results/ptr_<task>.json.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from _record import record
+from _study import difference, once, praxon, successes
+
+from praxon.sim.statistics import success_summary
+
+WAYS = {
+    "uniform": ["weighting=uniform"],
+    "trajectory (success)": ["weighting=trajectory", "weighting.scores=[success]"],
+    "quality (action_spike, success)": ["weighting=quality", "weighting.scores=[action_spike,success]"],
+    "PTR": ["weighting=ptr"],
+    "PTR, centred": ["weighting=ptr", "weighting.centred=true"],
+    "PTR of chunks, centred": ["weighting=ptr", "weighting.identify=chunk", "weighting.centred=true"],
+}
+DATA = ("corrupted", "clean")
+
+
+def main() -> None:
+    """Train and evaluate what is not there yet, keep everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/ptr"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--task", default="pick_place", help="a task with a scripted expert (default: %(default)s)")
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--data", nargs="+", default=list(DATA), choices=DATA)
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args()
+    rows: dict[str, dict[str, Any]] = {}
+    for kind in asked.data:
+        for way in asked.ways:
+            rows[f"{kind}, {way}"] = {"data": kind, "way": way, "results": []}
+    for seed in asked.seeds:
+        datasets = {kind: data(asked, kind, seed) for kind in asked.data}
+        for row in rows.values():
+            row["results"].append(trained(asked, row["way"], row["data"], datasets[row["data"]], seed))
+    print(record(f"ptr_{asked.task.replace('/', '_')}", {**settings(asked), "rows": summed(rows)}))
+
+
+def settings(asked: Any) -> dict[str, Any]:
+    """What was asked, for the record."""
+    return {"task": asked.task, "seeds": asked.seeds, "episodes": asked.episodes, "steps": asked.steps}
+
+
+def data(asked: Any, kind: str, seed: int) -> list[Path]:
+    """Folders of the datasets of a kind."""
+    folder = asked.folder / asked.task / str(seed)
+    task = [f"task={asked.task}"]
+    whole = folder / "whole"
+    once(whole, "collect", *task, "episodes=80", "rewards=true", f"seed={100 + seed}")
+    if kind == "clean":
+        more = folder / "more"
+        once(more, "collect", *task, "episodes=20", "rewards=true", f"seed={200 + seed}")
+        return [whole / "dataset", more / "dataset"]
+    other, worse = folder / "other", folder / "worse"
+    once(
+        other,
+        *("collect", *task, "episodes=20", "rewards=true", "skill=0.6", "keep_failures=true", f"seed={200 + seed}"),
+    )
+    if not worse.exists():
+        praxon("data", "corrupt", str(whole / "dataset"), f"out={worse}", f"seed={seed}")
+    return [worse, other / "dataset"]
+
+
+def trained(asked: Any, way: str, kind: str, datasets: list[Path], seed: int) -> dict[str, Any]:
+    """A training and the evaluation of it."""
+    name = f"{kind} {way}".replace(" ", "_").replace(",", "").replace("(", "").replace(")", "")
+    folder = asked.folder / asked.task / str(seed) / name
+    listed = ",".join(map(str, datasets))
+    common = [
+        "policy=flow",
+        f"dataset=[{listed}]",
+        f"steps={asked.steps}",
+        f"seed={seed}",
+        "training.tensorboard=false",
+    ]
+    once(folder, "train", *common, *WAYS[way])
+    evaluation = ["eval", f"bundle={folder / 'bundle'}", f"task={asked.task}", f"episodes={asked.episodes}"]
+    return once(
+        folder / "evaluation", *evaluation, f"seed={seed}", f"workers={asked.workers}", "serving={backend:openvino}"
+    )
+
+
+def summed(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Success of each over all seeds, and its difference to uniform weights on the same data and starts."""
+    found = {}
+    for name, row in rows.items():
+        solved = successes(row["results"])
+        first = successes(next(each for each in rows.values() if each["data"] == row["data"])["results"])
+        found[name] = {
+            "data": row["data"],
+            "way": row["way"],
+            **success_summary(sum(solved), len(solved)),
+            "by_seed": [sum(successes([result])) for result in row["results"]],
+            **difference(first, solved),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()
