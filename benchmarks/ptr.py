@@ -1,9 +1,10 @@
-"""Whether PTR helps where demonstrations are bad: noise, episodes cut short, an expert who does it differently; and where they are not.
+"""Whether PTR helps where demonstrations are bad, and harms where they are not.
 
-For each seed 80 demonstrations, of which 30 % get noise on their actions and 25 % end early, and 20 episodes of an expert of skill 0.6,
-failures included; and as many sound ones. Every way of weighting trains as long on both, and solves the same starts.
+For each seed 80 demonstrations, of which 30 % get noise on their actions and 25 % end early, and 20 episodes of an expert of
+skill 0.6, failures included; and as many sound ones. Every way of weighting trains as long on both, and solves the same starts.
 
-usage: python benchmarks/ptr.py [--folder runs/ptr] [--seeds 0 1 2] [--task pick_place] [--episodes 200] [--steps 3000] [--workers 2]
+usage: python benchmarks/ptr.py [--folder runs/ptr] [--seeds 0 1 2] [--task pick_place] [--episodes 200] [--steps 3000]
+           [--ways ...] [--data ...] [--workers 2]
 
 What is there already, in the folder, is not done again. Keeps results/ptr_<task>.json.
 """
@@ -81,18 +82,11 @@ def trained(asked: Any, way: str, kind: str, datasets: list[Path], seed: int) ->
     name = f"{kind} {way}".replace(" ", "_").replace(",", "").replace("(", "").replace(")", "")
     folder = asked.folder / asked.task / str(seed) / name
     listed = ",".join(map(str, datasets))
-    common = [
-        "policy=flow",
-        f"dataset=[{listed}]",
-        f"steps={asked.steps}",
-        f"seed={seed}",
-        "training.tensorboard=false",
-    ]
+    common = ["policy=flow", f"dataset=[{listed}]", f"steps={asked.steps}", f"seed={seed}"]
     once(folder, "train", *common, *WAYS[way])
-    evaluation = ["eval", f"bundle={folder / 'bundle'}", f"task={asked.task}", f"episodes={asked.episodes}"]
-    return once(
-        folder / "evaluation", *evaluation, f"seed={seed}", f"workers={asked.workers}", "serving={backend:openvino}"
-    )
+    starts = [f"episodes={asked.episodes}", f"seed={seed}", f"workers={asked.workers}"]
+    where = ["eval", f"bundle={folder / 'bundle'}", f"task={asked.task}", "serving={backend:openvino}"]
+    return once(folder / "evaluation", *where, *starts)
 
 
 def summed(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
