@@ -16,9 +16,6 @@ Evaluations that are there already, in the folder, are not done again. Keeps res
 
 import argparse
 import json
-import math
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from _record import record
+from _study import difference, praxon, successes
 
 from praxon.policies.bundle import load_bundle
 from praxon.policies.torch_runtime import TorchRuntime
@@ -83,11 +81,6 @@ def evaluated(asked: Any, name: str, bundle: Path, task: str, *settings: str) ->
     return dict(json.loads(result.read_text()))
 
 
-def praxon(*arguments: str) -> None:
-    """Run a verb."""
-    subprocess.run([sys.executable, "-m", "praxon", *arguments], check=True)
-
-
 def json_like(settings: dict[str, str]) -> str:
     """As the command line takes it."""
     return "{" + ",".join(f"{key}:{value}" for key, value in settings.items()) + "}"
@@ -98,28 +91,16 @@ def paired(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     first = next(iter(results.values()))
     rows = {}
     for name, result in results.items():
-        pairs = list(zip(first["episode_results"], result["episode_results"], strict=True))
+        pairs = zip(first["episode_results"], result["episode_results"], strict=True)
         assert all(one["seed"] == other["seed"] for one, other in pairs)
-        lost = sum(one["success"] and not other["success"] for one, other in pairs)
-        won = sum(other["success"] and not one["success"] for one, other in pairs)
         rows[name] = {
             **{
                 key: result[key]
                 for key in ("task", "episodes", "successes", "success_rate", "interval_95", "latency_ms")
             },
-            "lost": lost,
-            "won": won,
-            "difference": round((won - lost) / len(pairs), 4),
-            "difference_interval_95": difference_interval(won, lost, len(pairs)),
+            **difference(successes([first]), successes([result])),
         }
     return rows
-
-
-def difference_interval(won: int, lost: int, count: int) -> list[float]:
-    """Of the difference of two success rates on the same starts: normal, with the variance of paired differences."""
-    mean = (won - lost) / count
-    spread = 1.96 * math.sqrt(max((won + lost) / count - mean**2, 0.0) / count)
-    return [round(mean - spread, 4), round(mean + spread, 4)]
 
 
 def compared(full: Path, other: Path, settings: dict[str, Any] | None = None) -> dict[str, float]:
