@@ -60,6 +60,7 @@ def run(config: Config) -> dict[str, Any]:
         config.control_hz is None or (isinstance(config.control_hz, (int, float)) and config.control_hz > 0),
         f"control_hz is {config.control_hz}; a positive rate is needed.",
     )
+    require(config.skill is not None, "skill is null; a number from 0 to 1 is needed.")
     size = list(config.image_size)
     require(
         len(size) == 2 and all(isinstance(pixels, int) and pixels >= 1 for pixels in size),

@@ -26,6 +26,7 @@ from praxon.commands._run import (
     task_of,
 )
 from praxon.contract import Chunk
+from praxon.policies.runtime import EARLY
 from praxon.robots.base import Agent
 from praxon.sim.factory import make_world
 from praxon.sim.parallel import Worker, run_seeds
@@ -103,6 +104,7 @@ def run(config: Config) -> dict[str, Any]:
     serving = serving_of(config)
     for name, chosen in (("engine", engine), ("serving", serving)):
         require(not chosen or config.agent == "policy", f"{name} is of a policy, and agent={config.agent} is none.")
+    require(config.skill is not None, "skill is null; a number from 0 to 1 is needed.")
     require(config.skill == 1 or config.agent == "expert", f"skill is of the expert, and agent={config.agent} is none.")
     if config.threads is not None:
         serving = {"threads": config.threads, **serving}
@@ -119,7 +121,7 @@ def run(config: Config) -> dict[str, Any]:
     )
     here = make()
     if here.chunk is not None:
-        _warn_of_short_chunks(here.chunk, config.delay)
+        _warn_of_short_chunks(here.chunk, config.delay, here.settings["engine"].get("method") in EARLY)
     work = Run("eval", config)
     work.start()
     (work.path / "video.mp4").unlink(missing_ok=True)  # of an earlier evaluation into the same folder
@@ -188,11 +190,13 @@ def film(evaluate: Evaluator, results: list[EpisodeResult], path: Path) -> list[
     return shown
 
 
-def _warn_of_short_chunks(chunk: Chunk, delay: int) -> None:
-    if delay and delay + chunk.num_execute > chunk.horizon:
+def _warn_of_short_chunks(chunk: Chunk, delay: int, early: bool) -> None:
+    # One chunk is computed at a time: the next is asked for when the rows are used, or where that is early as soon as it can be.
+    needed = max(chunk.num_execute, 2 * delay) if early else delay + max(chunk.num_execute, delay)
+    if delay and needed > chunk.horizon:
         console.print(
-            f"[yellow]short chunks[/yellow]: of {chunk.horizon} rows {delay} are over when one arrives and {chunk.num_execute} are "
-            "executed; the last row is held meanwhile. Longer chunks (policy.chunk.horizon) or fewer executed rows would do."
+            f"[yellow]short chunks[/yellow]: with {delay} steps of delay and {chunk.num_execute} rows executed a chunk has to last "
+            f"{needed} rows, and has {chunk.horizon}; the last is held meanwhile. Longer chunks (policy.chunk.horizon) would do."
         )
 
 

@@ -35,9 +35,12 @@ def run(config: Config) -> dict[str, Any]:
     require(
         config.bundle is not None, "No bundle was given; bundle=<folder> names a policy, as praxon train leaves it."
     )
-    require_numbers(
-        config, rounds=1, labels=1, beta=0, steps=1, learning_rate=1e-9, eval_episodes=1, seed=0, workers=1, threads=1
-    )
+    least = {"rounds": 1, "labels": 1, "beta": 0, "steps": 1, "learning_rate": 1e-9, "eval_episodes": 1}
+    least |= {"seed": 0, "workers": 1, "threads": 1, "skill": 0}
+    for name in least:
+        require(config[name] is not None, f"{name} is null; a number is needed.")
+    require_numbers(config, **least)
+    require(config.beta <= 1, f"beta is {config.beta}; a probability is needed.")
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import method_of
     from praxon.policies.build import build_part
@@ -50,6 +53,8 @@ def run(config: Config) -> dict[str, Any]:
         not begun or config.resume,
         f"run_dir '{run_dir}' already holds rounds; resume=true goes on, another run_dir starts anew.",
     )
+    if begun and run_dir is not None:
+        _require_same(config, run_dir / "config.yaml")
     improver = Improver(config, method, gate)
     work = Run("improve", config)
     work.start(replace=not begun)
@@ -85,6 +90,7 @@ class Improver:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.learning.interactive.records import record_features
         from praxon.policies.bundle import load_bundle
 
         torch.set_num_threads(config.threads)
@@ -99,6 +105,20 @@ class Improver:
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
         for dataset in self.demonstrations:
             dataset.require(start.contract)
+        lacking = set(start.policy.needs().extras) - {each.name for each in record_features(self.world.contract)}
+        require(
+            not lacking,
+            f"This policy learns from the column {', '.join(sorted(lacking))}, which is not recorded while it is watched.",
+        )
+        if start.engine.get("cache") is not None:
+            console.print(
+                "The bundle's cache schedule is of its weights, and left out; praxon calibrate makes another."
+            )
+        named = [name for name in ("density",) if name in ((start.engine.get("serving") or {}).get("selection") or {})]
+        require(
+            not named,
+            "This bundle chooses by a density of its own weights, which training changes; serving={candidates:1} first.",
+        )
 
     def round(self, number: int, folder: Path) -> dict[str, Any]:
         """Round 0 is the policy as it was given; each other one watches the policy of the one before it."""
@@ -112,8 +132,8 @@ class Improver:
         result: dict[str, Any] = {"round": number}
         before = {"labels_so_far": 0, "env_steps_so_far": 0}
         if number == 0:
-            if not (folder / "bundle").exists():
-                shutil.copytree(Path(str(self.config.bundle)), folder / "bundle")
+            bundle = load_bundle(Path(str(self.config.bundle)))
+            _save(folder / "bundle", bundle, bundle.policy)
             counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         else:
             earlier = folder.with_name(f"{number - 1:02d}")
@@ -128,6 +148,7 @@ class Improver:
         evaluated = self._evaluate(folder)
         result |= {name: evaluated[name] for name in ("successes", "success_rate", "interval_95")}
         write_json(kept, result)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return result
 
     def _watch(self, number: int, bundle: Path, root: Path) -> dict[str, int]:
@@ -141,7 +162,7 @@ class Improver:
         config, world = self.config, self.world
         runtime = open_runtime(bundle, serving={"threads": config.threads})
         policy = ChunkAgent(runtime, world.contract)
-        agent = SupervisedAgent(policy, self.expert, self.method.gate(number - 1, self.gate, float(config.beta)))
+        agent = SupervisedAgent(policy, self.expert, self.method.gate(number, self.gate, float(config.beta)))
         seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
         counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         with (
@@ -190,10 +211,10 @@ class Improver:
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.learning.sampling import mixture
         from praxon.learning.trainer import StepReport, Trainer
-        from praxon.policies.bundle import save_bundle
 
         config, policy = self.config, bundle.policy
-        if hasattr(policy, "mask_padding"):
+        padding = getattr(policy, "mask_padding", None)
+        if padding is not None and self.method.only_interventions:
             policy.mask_padding = True  # where the expert gave control back, nobody knows what it would have done
         watched = [LeRobotDataset(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number + 1)]
         every = [range(dataset.num_episodes) for dataset in watched]
@@ -206,6 +227,11 @@ class Improver:
             whole = [range(dataset.num_episodes) for dataset in self.demonstrations]
             old += joined_windows(policy, self.demonstrations, whole, policy.needs().future, seed=config.seed).parts
         parts = [*old, *(each for each in new.parts if len(each))]
+        require(
+            bool(parts),
+            "There is nothing to learn from: nobody took over, and no demonstrations were given (dataset=<folder>). A gate that "
+            "takes over sooner would do.",
+        )
         windows = JoinedWindows(parts)
         settings = {**plain(config.training), "learning_rate": config.learning_rate}
         trainer = Trainer(**settings, steps=config.steps, seed=config.seed + number)
@@ -216,7 +242,7 @@ class Improver:
             def show(report: StepReport) -> None:
                 advance(completed=report.step, note=f"loss {report.loss:.4f}")
 
-            trained = trainer.fit(
+            trainer.fit(
                 policy,
                 windows,
                 folder,
@@ -224,9 +250,11 @@ class Improver:
                 sampler=mixture(windows, trainer.batch_size, config.seed + number, shares),
                 on_step=show,
             )
-        save_bundle(folder / "bundle", policy, bundle.config, bundle.engine, bundle.card)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        return {"loss": trained.loss, "samples": sum(sizes)}
+        if padding is not None:
+            policy.mask_padding = padding
+        _save(folder / "bundle", bundle, policy)
+        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        return {"loss": last["loss"], "samples": sum(sizes)}
 
     def _evaluate(self, folder: Path) -> dict[str, Any]:
         from praxon.commands.eval import run as evaluate
@@ -234,7 +262,6 @@ class Improver:
         described = compose_config(
             "eval",
             [
-                f"bundle={folder / 'bundle'}",
                 f"episodes={self.config.eval_episodes}",
                 f"seed={self.config.seed}",
                 f"workers={self.config.workers}",
@@ -243,8 +270,37 @@ class Improver:
         )
         with open_dict(described):
             described.task, described.robot = self.config.get("task"), self.config.robot
-            described.run_dir = str(folder / "evaluation")
+            described.bundle, described.run_dir = str(folder / "bundle"), str(folder / "evaluation")
         return evaluate(described)
+
+
+def _require_same(config: Config, path: Path) -> None:
+    """Refuse to go on with other settings than a run began with."""
+    import yaml
+
+    from praxon.learning.checkpoint import flatten
+
+    if not path.exists():
+        return
+    free = {"rounds", "resume", "workers", "threads", "run_dir"}
+    before, now = (
+        {name: value for name, value in flatten(each).items() if name not in free}
+        for each in (yaml.safe_load(path.read_text()), plain(config))
+    )
+    for name in sorted(before.keys() | now.keys()):
+        require(
+            before.get(name) == now.get(name),
+            f"The run in '{path.parent}' has {name}={before.get(name)}, and {name}={now.get(name)} was asked for; another run_dir "
+            "starts anew.",
+        )
+
+
+def _save(path: Path, bundle: Any, policy: Any) -> None:
+    """A bundle like this one with the policy's weights, whole or not at all; what was measured or calibrated is of others."""
+    from praxon.policies.bundle import save_bundle
+
+    engine = {name: value for name, value in bundle.engine.items() if name != "measured"}
+    save_bundle(path, policy, bundle.config, engine | ({"cache": None} if "cache" in engine else {}), bundle.card)
 
 
 def _say(done: dict[str, Any], episodes: int) -> None:

@@ -97,7 +97,7 @@ def run(config: Config) -> dict[str, Any]:
     settings = {key: value for key, value in sampling.items() if key != "_target_"}
     sampler = make_sampler(windows, trainer.batch_size, config.seed, **settings)
     identity = {"policy": policy_config, "dataset": digest, "episodes": episodes, "sampling": sampling}
-    sources = Sources(source_names(folders), datasets)
+    sources = Sources(source_names(folders), datasets, windows.frames)
     if type(weighting) is not Uniform:
         identity["weighting"] = plain(config.weighting)
     if any(feature.is_goal for feature in policy.contract.observations):

@@ -68,6 +68,10 @@ class Corrupted:
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise DatasetError(f"{name} is {share}; a share from 0 to 1 is needed.")
+        if cut_to[0] > cut_to[1]:
+            raise DatasetError(f"cut_to is {list(cut_to)}; the least share comes first.")
+        if any(feature.name == CORRUPTION.name for feature in source.extra_features):
+            raise DatasetError("This dataset is corrupted already; its column 'corruption' says how.")
         if not noise >= 0:
             raise DatasetError(f"noise is {noise}; a standard deviation of at least 0 is needed.")
         self._source, self._noise, self._cut_to, self.seed = source, noise, cut_to, seed

@@ -22,7 +22,7 @@ SCORES: dict[str, Callable[..., np.ndarray]] = {"return": return_weights, "advan
 
 
 class FrameWeights(Weighting):
-    """Weights from a table of all frames, whose mean is one.
+    """Weights from a table of all frames, whose mean over those that are trained on is one.
 
     Args:
         scores: ``return`` or ``advantage``, of whole trajectories; or names of measures of quality, as ``praxon data info``
@@ -58,7 +58,8 @@ class FrameWeights(Weighting):
         """
         self._sources = sources
         found = self._weights(Concatenated(sources.datasets))
-        self._table = torch.from_numpy((found * (len(found) / found.sum())).astype(np.float32)).to(policy.device)
+        mean = found.mean() if sources.chosen is None else found[sources.chosen].mean()
+        self._table = torch.from_numpy((found / mean).astype(np.float32)).to(policy.device)
 
     def _weights(self, dataset: Recorded) -> np.ndarray:
         if isinstance(self.scores, str):

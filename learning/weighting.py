@@ -78,10 +78,16 @@ class Sources:
     Args:
         names: of each.
         datasets: all their frames, also those that are not trained on.
+        chosen: the frames that are, by their index in all datasets; all where ``None``.
     """
 
-    def __init__(self, names: Sequence[str] = ("data",), datasets: Sequence[Recorded] = ()) -> None:
-        self.names, self.datasets = tuple(names), tuple(datasets)
+    def __init__(
+        self,
+        names: Sequence[str] = ("data",),
+        datasets: Sequence[Recorded] = (),
+        chosen: np.ndarray | None = None,
+    ) -> None:
+        self.names, self.datasets, self.chosen = tuple(names), tuple(datasets), chosen
         frames = [int(np.sum(each.episode_lengths)) for each in datasets] or [0]
         self._ends = torch.tensor(frames).cumsum(0)[:-1]
 

@@ -19,16 +19,22 @@ def run(config: Config) -> dict[str, Any]:
     """Corrupt as configured; returns which episodes were."""
     dataset = open_dataset(config.dataset, "corrupt")
     out = new_folder(config.out, "out=<folder>")
+    for name in ("noisy_share", "noise", "cut_share", "seed"):
+        require(config[name] is not None, f"{name} is null; a number is needed.")
     require_numbers(config, noisy_share=0, noise=0, cut_share=0, seed=0)
-    require(len(config.cut_to) == 2, f"cut_to is {config.cut_to}; two shares are needed, as in cut_to=[0.4,0.7].")
+    shares = list(config.cut_to)
+    require(
+        len(shares) == 2 and all(isinstance(share, (int, float)) for share in shares),
+        f"cut_to is {shares}; two shares are needed, as in cut_to=[0.4,0.7].",
+    )
     worse = Corrupted(
-        dataset, config.noisy_share, config.noise, config.cut_share, tuple(config.cut_to), seed=config.seed
+        dataset, config.noisy_share, config.noise, config.cut_share, (shares[0], shares[1]), seed=config.seed
     )
     settings = {name: config[name] for name in ("noisy_share", "noise", "cut_share", "seed")}
     source = {"name": dataset.root.name, "sha256": dataset.digest(), "metadata": dataset.metadata}
     with (
         write_dataset(
-            out, worse, {"corrupt": {**settings, "cut_to": list(config.cut_to), **source}}, stored_codec(dataset), False
+            out, worse, {"corrupt": {**settings, "cut_to": shares, **source}}, stored_codec(dataset), False
         ) as writer,
         progress_bar("corrupt", len(worse)) as advance,
     ):

@@ -22,7 +22,7 @@ class Method:
 
     Args:
         name: of it.
-        gate: (round, the gate that was chosen, beta) -> who drives in that round.
+        gate: (round, from 1 on; the gate that was chosen; beta) -> who drives in that round.
         labels: the column that actions are taken from; what was executed where ``None``.
         only_interventions: whether steps that the policy drove are left out.
     """
@@ -47,7 +47,7 @@ METHODS = {
     method.name: method
     for method in (
         Method("bc", lambda number, gate, beta: Always()),
-        Method("dagger", lambda number, gate, beta: Mixture(beta**number if number else 1.0), EXPERT_ACTION),
+        Method("dagger", lambda number, gate, beta: Mixture(beta**number), EXPERT_ACTION),
         Method("hg_dagger", lambda number, gate, beta: gate, only_interventions=True),
     )
 }

@@ -19,8 +19,9 @@ REWARD, SUCCESS, TERMINAL, TIMEOUT = "next.reward", "next.success", "next.termin
 def record_features(contract: PolicyContract) -> list[Feature]:
     """The columns beyond the contract.
 
-    ``action`` is what was executed, ``policy_action`` and ``expert_action`` what either would have done. ``next.terminal`` says
-    that nothing can follow the step, ``next.timeout`` that nobody waited for it: learners look beyond the second and not the first.
+    ``action`` is what the one in control asked for, ``policy_action`` and ``expert_action`` what either would have done.
+    ``next.terminal`` says that nothing can follow the step, ``next.timeout`` that nobody waited for it: learners look beyond the
+    second and not the first.
     """
     size = contract.action.size
     actions = [Feature(name, "vector", (size,), contract.action.names) for name in (POLICY_ACTION, EXPERT_ACTION)]

@@ -97,9 +97,13 @@ class PosteriorTransitionReweighting(Weighting):
         for name, value in {"temperature": temperature, "beta": beta, "learning_rate": learning_rate}.items():
             if not value > 0:
                 raise ConfigError(f"{name} is {value}; a number above 0 is needed.")
-        for name, number in {"queue": queue, "queue_negatives": queue_negatives, "adapt_every": adapt_every}.items():
-            if number < 1:
-                raise ConfigError(f"{name} is {number}; at least 1 is needed.")
+        counts = {"queue": queue, "queue_negatives": queue_negatives, "adapt_every": adapt_every, "width": width}
+        counts |= {"steps_ahead": 1 if steps_ahead is None else steps_ahead, "warmup": 1 if warmup == 0 else warmup}
+        for name, number in counts.items():
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ConfigError(f"{name} is {number}; a whole number of at least {int(name != 'warmup')} is needed.")
+        if not 0 <= ema < 1:
+            raise ConfigError(f"ema is {ema}; a decay from 0 to below 1 is needed.")
         self.identify = identify
         self.steps_ahead, self.alpha, self.least, self.most, self.warmup = steps_ahead, alpha, least, most, warmup
         self.controller = Controller(temperature, beta, every=adapt_every, adaptive=adaptive)
@@ -112,7 +116,7 @@ class PosteriorTransitionReweighting(Weighting):
     def future(self, policy: Policy) -> int | tuple[int, ...] | None:
         """The policy's own look ahead where it has one, of several the furthest; the chunk's length else."""
         own = policy.needs().future
-        wanted = self.steps_ahead or policy.contract.chunk.horizon
+        wanted = policy.contract.chunk.horizon if self.steps_ahead is None else self.steps_ahead
         if own is not None and self.steps_ahead is not None and own != self.steps_ahead:
             raise ConfigError(
                 f"The policy looks {own} steps ahead itself, so that weighting.steps_ahead cannot be {self.steps_ahead}; null is."
@@ -127,6 +131,10 @@ class PosteriorTransitionReweighting(Weighting):
         self.policy, self._encoder, self._sources = policy, encoder, sources
         self._teacher = copy.deepcopy(encoder).eval().requires_grad_(False)
         self._average = Ema(encoder, max_decay=self._ema_decay)
+        # Nearer frames may have the same consequence: those before an episode's end all have its last.
+        furthest = self.future(policy)
+        looks = furthest if isinstance(furthest, tuple) else (furthest or 0,)
+        self._apart = max(policy.contract.chunk.horizon, *looks)
         lead = policy.needs().lead
         shape = (lead + policy.contract.chunk.horizon, policy.actions.size)
         place = sum(feature.size for feature in policy.contract.observations if is_numeric(feature))
@@ -175,7 +183,9 @@ class PosteriorTransitionReweighting(Weighting):
         weight_B = self._weights(score_B, valid_B)
         self._metrics |= {
             "effective_share": effective_share(weight_B),
-            "saturated": float((weight_B >= 1 + self.alpha * (self.most - 1)).float().mean()) if self.alpha else 0.0,
+            "saturated": float((weight_B >= 1 + self.alpha * (self.most - 1) - 1e-4).float().mean())
+            if self.alpha
+            else 0.0,
             **{f"weight/{name}": value for name, value in self._sources.means(seen["index"], weight_B).items()},
         }
         return normalised(weight_B).to(losses.dtype)
@@ -220,8 +230,8 @@ class PosteriorTransitionReweighting(Weighting):
     def _drawn(
         self, seen: Mapping[str, Tensor], generator: torch.Generator, hard_ratio: float
     ) -> tuple[Tensor, Tensor]:
-        apart = self.policy.contract.chunk.horizon
-        return self.queue.draw(self._queue_negatives, seen["place"], seen["index"], apart, hard_ratio, generator)
+        places, index = seen["place"], seen["index"]
+        return self.queue.draw(self._queue_negatives, places, index, self._apart, hard_ratio, generator)
 
     def _identified(
         self, query_BD: Tensor, candidate_BD: Tensor, others: list[Tensor], allowed: list[Tensor]
@@ -240,7 +250,7 @@ class PosteriorTransitionReweighting(Weighting):
         valid_B, count, temperature = seen["valid"], len(candidate_BD), self.controller.temperature
         query_BD = self.scorer.query(seen)
         drawn_BKD, exists_BK = self._drawn(seen, generator, self.controller.hard_ratio)
-        wrong_BB = others_of_batch(seen["index"], valid_B, self.policy.contract.chunk.horizon)
+        wrong_BB = others_of_batch(seen["index"], valid_B, self._apart)
         found = self._identified(query_BD, candidate_BD, [candidate_BD[None], drawn_BKD], [wrong_BB, exists_BK])
         score_B = found.score_B.detach()
         if not valid_B.any() or count < 2:
@@ -311,7 +321,7 @@ class PosteriorTransitionReweighting(Weighting):
             group, _, name = path.partition(".")
             groups.setdefault(group, {})[name] = tensor
         self.scorer.load_state_dict(groups["scorer"])
-        load_optimizer(self._optimizer, self.scorer, groups["optimizer"])
+        load_optimizer(self._optimizer, self.scorer, groups.get("optimizer", {}))
         self._average.load(groups["average"], self._average.updates)
         self._average.copy_to(self._teacher)
         self.queue.load_tensors(groups["queue"])

@@ -1,5 +1,6 @@
 """praxon improve, as a user meets it: rounds that watch, train and evaluate; resumed to the same; refused in one sentence."""
 
+import importlib
 import json
 
 import numpy as np
@@ -51,12 +52,19 @@ def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method
     np.testing.assert_array_equal(dataset.columns["action"], same)
 
 
-def test_a_run_that_was_cut_short_goes_on_to_the_same(start, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "place",
+    [
+        "praxon.learning.interactive.supervised.roll_out",
+        "praxon.policies.bundle.save_bundle",
+        "praxon.commands.eval.run",
+    ],
+)
+def test_a_run_that_was_cut_short_goes_on_to_the_same(start, tmp_path, monkeypatch, place, capsys):
     settings = [*start, "method=dagger", "rounds=2"]
     praxon(*settings, f"run_dir={tmp_path / 'whole'}")
-    from praxon.learning.interactive import supervised
-
-    real, calls = supervised.roll_out, []
+    module, _, name = place.rpartition(".")
+    real, calls = getattr(importlib.import_module(module), name), []
 
     def interrupted(*arguments, **more):
         calls.append(None)
@@ -64,15 +72,44 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same(start, tmp_path, monkeypat
             raise KeyboardInterrupt
         return real(*arguments, **more)
 
-    monkeypatch.setattr(supervised, "roll_out", interrupted)
+    monkeypatch.setattr(place, interrupted)
     praxon(*settings, f"run_dir={tmp_path / 'cut'}", expect=130)
     monkeypatch.undo()
     praxon(*settings, f"run_dir={tmp_path / 'cut'}", expect=1)  # nothing is written over
+    capsys.readouterr()
+    praxon(*settings, "seed=3", "resume=true", f"run_dir={tmp_path / 'cut'}", expect=1)
+    assert "has seed=0, and seed=3 was asked for" in capsys.readouterr().err
     praxon(*settings, "resume=true", f"run_dir={tmp_path / 'cut'}")
     assert rounds_of(tmp_path / "cut") == rounds_of(tmp_path / "whole")
     for number in ("01", "02"):
         one, other = (tmp_path / name / "rounds" / number / "bundle" / "model.safetensors" for name in ("cut", "whole"))
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_where_nobody_took_over_and_nothing_was_shown_there_is_nothing_to_learn(start, tmp_path, capsys, monkeypatch):
+    from praxon.commands import improve
+
+    monkeypatch.setattr(improve, "EPISODES_AT_MOST", 1)
+    never = ["gate.patience=100000", "dataset=null", "rounds=1"]
+    praxon(*start, *never, f"run_dir={tmp_path}", expect=1)
+    assert "nobody took over, and no demonstrations were given" in capsys.readouterr().err
+
+
+def test_daggers_mixture_gets_weaker_with_the_rounds(start, tmp_path):
+    praxon(*start, "method=dagger", "beta=0.5", "rounds=2", "labels=300", f"run_dir={tmp_path}")
+    first, second = rounds_of(tmp_path)[1:]
+    assert first["intervention_rate"] == pytest.approx(0.5, abs=0.12)
+    assert second["intervention_rate"] == pytest.approx(0.25, abs=0.12)
+
+
+def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
+    bundle = start[1].removeprefix("bundle=")
+    cached = tmp_path / "cached"
+    few = ["engine={steps:12}", "updates=3", "episodes=1", "chunks=2"]
+    praxon("calibrate", f"bundle={bundle}", *few, f"out={cached}", f"run_dir={tmp_path / 'c'}")
+    praxon(*start, f"bundle={cached}", "method=bc", "rounds=1", f"run_dir={tmp_path / 'run'}")
+    assert "cache schedule is of its weights" in capsys.readouterr().out
+    assert load_bundle(tmp_path / "run" / "bundle").policy.engine.cache is None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +121,8 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same(start, tmp_path, monkeypat
         (["bundle=null"], "No bundle was given"),
         (["skill=2"], "The expert's skill is 2"),
         (["rounds=0"], "rounds is 0; at least 1"),
+        (["labels=null"], "labels is null"),
+        (["beta=2", "method=dagger"], "beta is 2; a probability"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys):

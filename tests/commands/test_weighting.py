@@ -73,11 +73,42 @@ def test_every_frame_has_its_weight_and_doubted_episodes_are_named(worse, tmp_pa
     assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
 
 
-def test_a_training_with_weights_goes_on_where_it_stood(worse, tmp_path):
-    settings = [*QUICK, "weighting=ptr", "weighting.warmup=1", f"dataset={worse[1]}"]
-    praxon("train", *settings, "steps=6", f"run_dir={tmp_path / 'run'}")
-    praxon("train", *settings, "weighting.beta=2", "steps=8", "resume=true", f"run_dir={tmp_path / 'run'}", expect=1)
-    praxon("train", *settings, "steps=8", "resume=true", f"run_dir={tmp_path / 'run'}")
+def test_a_training_with_weights_goes_on_where_it_stood(worse, tmp_path, monkeypatch):
+    from praxon.learning import training_run
+
+    settings = [*QUICK, "weighting=ptr", "weighting.warmup=1", "steps=8", f"dataset={worse[1]}"]
+    praxon("train", *settings, f"run_dir={tmp_path / 'whole'}")
+    real = training_run.TrainingRun._train_step
+
+    def interrupted(self, *arguments):
+        if self.step == 5:
+            raise OSError("power")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(training_run.TrainingRun, "_train_step", interrupted)
+    praxon("train", *settings, f"run_dir={tmp_path / 'cut'}", expect=1)
+    monkeypatch.undo()
+    praxon("train", *settings, "weighting.beta=2", "resume=true", f"run_dir={tmp_path / 'cut'}", expect=1)
+    praxon("train", *settings, "resume=true", f"run_dir={tmp_path / 'cut'}")
+    one, other = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("cut", "whole")
+    )
+    assert one == other
+    assert len(one) == 8
+
+
+def test_weights_average_to_one_over_what_is_trained_on(worse, tmp_path):
+    from praxon.learning.frame_weights import FrameWeights
+    from praxon.learning.weighting import Sources
+    from praxon.policies.bundle import load_bundle
+
+    praxon("train", *QUICK, "steps=1", f"dataset={worse[1]}", f"run_dir={tmp_path}")
+    dataset = LeRobotDataset(worse[1])
+    chosen = np.arange(dataset.episode_slice(2).start, dataset.num_frames)
+    weighting = FrameWeights(["action_spike"])
+    weighting.begin(load_bundle(tmp_path / "bundle").policy, Sources(("x",), (dataset,), chosen))
+    assert weighting._table[chosen].mean().item() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_quality_weighs_whole_datasets_against_each_other(worse, tmp_path):
@@ -102,6 +133,8 @@ def test_quality_weighs_whole_datasets_against_each_other(worse, tmp_path):
         (["train", *QUICK, "weighting=ptr", "weighting.alpha=2", "steps=2"], "alpha is 2"),
         (["train", *QUICK, "weighting=ptr", "weighting.identify=joy", "steps=2"], "one of consequence, chunk"),
         (["data", "corrupt", "noise=-1"], "noise is -1"),
+        (["data", "corrupt", "noise=null"], "noise is null"),
+        (["data", "corrupt", "cut_to=[0.7,0.4]"], "the least share comes first"),
         (["data", "weights"], "No training was given; run=<folder>"),
     ],
 )

@@ -125,6 +125,14 @@ def test_hard_ones_come_from_the_nearest_places():
     assert not {149.0, 150.0, 151.0, 152.0} <= set(easy[0, :, 0].tolist())
 
 
+def test_frames_that_end_alike_are_no_wrong_consequences_of_each_other(toy):
+    weighting = PosteriorTransitionReweighting(steps_ahead=16)
+    weighting.begin(toy.toy_policy(), Sources())
+    # Of an episode of 20 frames, all that look past its end see the last: 4 to 19.
+    index = torch.arange(4, 20)
+    assert not others_of_batch(index, torch.ones(16, dtype=torch.bool), weighting._apart).any()
+
+
 # -- the controller ---------------------------------------------------------------------------------------------------
 
 
@@ -268,7 +276,11 @@ def test_the_log_says_what_the_weights_do(toy, tmp_path):
         ({"least": 2.0}, "Weights from 2.0 to 4.0"),
         ({"most": 0.5}, "Weights from 0.25 to 0.5"),
         ({"beta": 0.0}, "beta is 0.0; a number above 0"),
-        ({"queue": 0}, "queue is 0; at least 1"),
+        ({"queue": 0}, "queue is 0; a whole number of at least 1"),
+        ({"steps_ahead": 0}, "steps_ahead is 0"),
+        ({"warmup": -1}, "warmup is -1; a whole number of at least 0"),
+        ({"ema": 2.0}, "ema is 2.0"),
+        ({"width": "x"}, "width is x"),
     ],
 )
 def test_impossible_settings_are_refused(settings, said):
