@@ -105,6 +105,14 @@ class Improver:
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
         for dataset in self.demonstrations:
             dataset.require(start.contract)
+            require(
+                dataset.contract.task == self.world.contract.task,
+                f"The demonstrations in '{dataset.root}' are of task '{dataset.contract.task}', not '{self.world.contract.task}'.",
+            )
+        if not self.demonstrations:
+            console.print(
+                "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
+            )
         lacking = set(start.policy.needs().extras) - {each.name for each in record_features(self.world.contract)}
         require(
             not lacking,

@@ -110,7 +110,11 @@ def run(config: Config) -> dict[str, Any]:
     )
     if settled:
         console.print(settled)
-    for line in (*policy.remarks(), *_untold_goals(seen, [each.contract for each in datasets])):
+    for line in (
+        *policy.remarks(),
+        *weighting.remarks(config.steps),
+        *_untold_goals(seen, [each.contract for each in datasets]),
+    ):
         console.print(line, markup=False)
     with progress_bar(f"train {_name(policy_config)}", PROGRESS_STEPS, percent=True) as advance:
 

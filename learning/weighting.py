@@ -22,6 +22,10 @@ class Weighting(ABC):
         """Steps to the later observation window that ``read`` needs, as ``Needs.future``; none where ``None``."""
         return None
 
+    def remarks(self, steps: int) -> tuple[str, ...]:
+        """Sentences for whoever trains for so many steps: settings that have no effect."""
+        return ()
+
     def begin(self, policy: Policy, sources: "Sources") -> None:  # noqa: B027  (most need nothing of the kind)
         """Called once before training, with the policy on its device and the datasets it is trained on."""
 

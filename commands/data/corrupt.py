@@ -1,6 +1,6 @@
 """Make a dataset worse on purpose: noise on the actions of some episodes, the ends of others cut off.
 
-To see whether a way of training notices; which episodes were touched is in the column `corruption`.
+To see whether a way of training notices. The column `corruption` is 0 for sound episodes, 1 for noise, 2 for a cut, 3 for both.
 Example: praxon data corrupt runs/lift/dataset out=data/worse noisy_share=0.3 cut_share=0.25
 """
 
@@ -44,4 +44,6 @@ def run(config: Config) -> dict[str, Any]:
         f"{writer.num_episodes} episodes, {writer.num_frames} frames in [bold]{out}[/bold]: {len(worse.noisy)} with noise, "
         f"{len(worse.cut)} cut short, {len(worse.noisy & worse.cut)} of these both."
     )
+    for what, which in (("noise", worse.noisy), ("cut short", worse.cut)):
+        console.print(f"{what}: {', '.join(map(str, sorted(which))) or 'none'}")
     return result

@@ -33,6 +33,10 @@ def run(config: Config) -> dict[str, Any]:
         "No training was given; run=<folder> names one, as praxon train weighting=ptr leaves it.",
     )
     require_numbers(config, show=0, draws=1)
+    require(
+        config.out is None or str(config.out).endswith(".parquet"),
+        f"out is {config.out}; a .parquet file is written.",
+    )
     from praxon.datasets.lerobot_reader import LeRobotDataset
     from praxon.learning.weighting import Sources
 
@@ -56,7 +60,10 @@ def run(config: Config) -> dict[str, Any]:
         "effective_share": float(weights.sum() ** 2 / (len(weights) * np.square(weights).sum())),
         "doubted_share": float((weights < LITTLE).mean()),
         "sources": {
-            name: float(np.mean([each["weight"] for each in episodes if each["dataset"] == name])) for name in names
+            name: float(part.mean())
+            for name, part in zip(
+                names, np.split(weights, np.cumsum([each.num_frames for each in datasets])[:-1]), strict=True
+            )
         },
         "episodes": episodes,
     }
@@ -160,12 +167,12 @@ def _write(path: Path, names: list[str], datasets: list[Any], weights: np.ndarra
 
 def _show(result: dict[str, Any], count: int) -> None:
     console.print(
-        f"{result['frames']} frames, mean weight {result['mean']:.2f}, worth {100 * result['effective_share']:.0f} % of as many "
-        f"alike; {100 * result['doubted_share']:.0f} % weigh less than {LITTLE}"
+        f"{result['frames']} frames, mean weight {result['mean']:.2f} (in training 1), worth {100 * result['effective_share']:.0f} % of as "
+        f"many alike; {100 * result['doubted_share']:.0f} % weigh less than {LITTLE}"
     )
     if len(result["sources"]) > 1:
         table(
-            "mean weight by dataset",
+            "mean weight of the frames of each dataset",
             ["dataset", "weight"],
             [[name, value] for name, value in result["sources"].items()],
         )

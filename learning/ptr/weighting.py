@@ -110,7 +110,7 @@ class PosteriorTransitionReweighting(Weighting):
         self._queue_length, self._queue_negatives = queue, queue_negatives
         self._id_weight, self._rank_weight, self._ema_decay = id_weight, rank_weight, ema
         self._learning_rate, self._width, self.centred, self.seed = learning_rate, width, centred, seed
-        self.step, self.median = 0, 0.0
+        self.step, self.median, self.mean_weight = 0, 0.0, 1.0
         self._metrics: dict[str, float] = {}
 
     def future(self, policy: Policy) -> int | tuple[int, ...] | None:
@@ -122,6 +122,15 @@ class PosteriorTransitionReweighting(Weighting):
                 f"The policy looks {own} steps ahead itself, so that weighting.steps_ahead cannot be {self.steps_ahead}; null is."
             )
         return wanted if own is None else own
+
+    def remarks(self, steps: int) -> tuple[str, ...]:
+        """That it never comes to weights of its own."""
+        if steps > self.warmup:
+            return ()
+        return (
+            f"The first {self.warmup} steps of PTR are a warm-up in which every sample counts one, and there are {steps}: this "
+            "is plain training (weighting.warmup=<steps>).",
+        )
 
     def begin(self, policy: Policy, sources: Sources) -> None:
         """See ``Weighting.begin``."""
@@ -181,6 +190,8 @@ class PosteriorTransitionReweighting(Weighting):
         self.queue.push(candidate_BD[valid_B], seen["place"][valid_B], seen["index"][valid_B])
         self.step += 1
         weight_B = self._weights(score_B, valid_B)
+        if self.step > self.warmup:
+            self.mean_weight += (float(weight_B.mean()) - self.mean_weight) / min(self.step - self.warmup, 100)
         self._metrics |= {
             "effective_share": effective_share(weight_B),
             "saturated": float((weight_B >= 1 + self.alpha * (self.most - 1) - 1e-4).float().mean())
@@ -207,9 +218,9 @@ class PosteriorTransitionReweighting(Weighting):
         return score_B.masked_fill(~seen["valid"], torch.nan)
 
     def judge(self, seen: Mapping[str, Tensor], draws: int = 1) -> tuple[Tensor, Tensor]:
-        """See ``Weighting.judge``."""
+        """See ``Weighting.judge``; weights as shares of the mean that they had in training lately."""
         score_B = self.scores(seen, draws)
-        return self.weights_of(score_B), score_B
+        return self.weights_of(score_B) / self.mean_weight, score_B
 
     def weights_of(self, score_B: Tensor) -> Tensor:
         """The weight of each score; 1 where it is NaN."""
@@ -294,13 +305,14 @@ class PosteriorTransitionReweighting(Weighting):
         return {
             "step": self.step,
             "median": self.median,
+            "mean_weight": self.mean_weight,
             "ema_updates": self._average.updates,
             "controller": self.controller.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``Weighting.load_state_dict``."""
-        self.step, self.median = state["step"], state["median"]
+        self.step, self.median, self.mean_weight = state["step"], state["median"], state["mean_weight"]
         self._average.updates = state["ema_updates"]
         self.controller.load_state_dict(state["controller"])
 

@@ -61,8 +61,8 @@ def test_every_frame_has_its_weight_and_doubted_episodes_are_named(worse, tmp_pa
     frames = [LeRobotDataset(path).num_frames for path in worse]
     assert table.num_rows == sum(frames) == result["frames"]
     weights = table["weight"].to_numpy()
-    assert weights.min() >= 0.25
-    assert weights.max() <= 4.0
+    assert 4.0 / 0.25 >= weights.max() / weights.min() > 1
+    assert result["sources"]["worse"] == pytest.approx(weights[frames[0] :].mean(), rel=1e-5)
     assert table["dataset"].to_pylist()[:: frames[0]][:2] == ["dataset", "worse"]
     first = weights[(table["episode_index"].to_numpy() == 2) & (np.arange(sum(frames)) >= frames[0])]
     named = next(each for each in result["episodes"] if (each["dataset"], each["episode"]) == ("worse", 2))
@@ -136,6 +136,7 @@ def test_quality_weighs_whole_datasets_against_each_other(worse, tmp_path):
         (["data", "corrupt", "noise=null"], "noise is null"),
         (["data", "corrupt", "cut_to=[0.7,0.4]"], "the least share comes first"),
         (["data", "weights"], "No training was given; run=<folder>"),
+        (["data", "weights", "run=nowhere"], "a .parquet file is written"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(arguments, said, worse, tmp_path, capsys):
