@@ -167,8 +167,8 @@ def _write(path: Path, names: list[str], datasets: list[Any], weights: np.ndarra
 
 def _show(result: dict[str, Any], count: int) -> None:
     console.print(
-        f"{result['frames']} frames, mean weight {result['mean']:.2f} (in training 1), worth {100 * result['effective_share']:.0f} % of as "
-        f"many alike; {100 * result['doubted_share']:.0f} % weigh less than {LITTLE}"
+        f"{result['frames']} frames, mean weight {result['mean']:.2f} (in training 1), worth "
+        f"{100 * result['effective_share']:.0f} % of as many alike; {100 * result['doubted_share']:.0f} % weigh less than {LITTLE}"
     )
     if len(result["sources"]) > 1:
         table(
