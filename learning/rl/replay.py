@@ -1,0 +1,85 @@
+"""Transitions in a ring, and batches of them: half of what was just done, half of what was given.
+
+A transition may span several steps: ``reward`` is then their discounted sum, ``discount`` gamma to the number of steps, and ``mask``
+0 only where nothing can follow. Where time ran out something could have, and the mask is 1.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxon.errors import ConfigError
+
+SCALARS = ("reward", "discount", "mask")
+
+
+class ReplayBuffer:
+    """The latest transitions.
+
+    Args:
+        capacity: most that are kept; the oldest make room.
+        state_size: S.
+        action_size: A.
+    """
+
+    def __init__(self, capacity: int, state_size: int, action_size: int) -> None:
+        sizes = {"state": (state_size,), "action": (action_size,), "next_state": (state_size,)}
+        self._arrays: dict[str, np.ndarray] = {
+            name: np.zeros((capacity, *shape), np.float32) for name, shape in sizes.items()
+        }
+        self._arrays |= {name: np.zeros(capacity, np.float32) for name in SCALARS}
+        self.capacity, self.added = capacity, 0
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)
+
+    def add(self, transition: Mapping[str, Any]) -> None:
+        """One transition: ``state``, ``action``, ``next_state``, ``reward``, ``discount``, ``mask``.
+
+        Raises:
+            ConfigError: an entry is missing, or not finite; nothing is added then.
+        """
+        values = {}
+        for name, array in self._arrays.items():
+            if name not in transition:
+                raise ConfigError(f"A transition needs '{name}'; got {', '.join(transition)}.")
+            value = np.asarray(transition[name], np.float32)
+            if value.shape != array.shape[1:] or not np.isfinite(value).all():
+                raise ConfigError(
+                    f"A transition's '{name}' has to be finite and of shape {array.shape[1:]}; got {value.shape}: {value!r:.80}."
+                )
+            values[name] = value
+        place = self.added % self.capacity
+        for name, value in values.items():
+            self._arrays[name][place] = value
+        self.added += 1
+
+    def sample(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Transitions drawn independently, by name (count, ...)."""
+        places = rng.integers(0, len(self), count)
+        return {name: torch.from_numpy(array[places]) for name, array in self._arrays.items()}
+
+
+def symmetric(
+    online: ReplayBuffer, offline: ReplayBuffer | None, count: int, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """A batch of which every second transition is of ``offline``, where there are some (RLPD's symmetric sampling)."""
+    if offline is None or not len(offline):
+        return online.sample(count, rng)
+    if not len(online):
+        return offline.sample(count, rng)
+    given, done = offline.sample(count // 2, rng), online.sample(count - count // 2, rng)
+    mixed = {}
+    for name, values in done.items():
+        mixed[name] = torch.empty((count, *values.shape[1:]))
+        mixed[name][0::2], mixed[name][1::2] = values, given[name]
+    return mixed
+
+
+def chunk_return(rewards: np.ndarray, gamma: float) -> tuple[float, float]:
+    """sum_i gamma^i r_i and gamma^h' of the h' steps that were really executed (Q-chunking, arXiv 2507.07969)."""
+    powers = gamma ** np.arange(len(rewards) + 1)
+    return float((powers[:-1] * rewards).sum()), float(powers[-1])

@@ -1,0 +1,154 @@
+"""RLPD: soft actor-critic that learns from given data and its own at once.
+
+Ball, Smith, Kostrikov, Levine, "Efficient Online Reinforcement Learning with Offline Data", arXiv 2302.02948:
+
+    y = r + gamma m (min over a random subset of Q'_e(s', a') [- alpha log pi(a' | s')]),    a' ~ pi(. | s')
+    critics    mean_e (Q_e(s, a) - y)^2
+    actor      alpha log pi(a | s) - mean_e Q_e(s, a)
+    alpha      alpha (H - target entropy)
+
+Batches are half given data, half its own; critics are many, with layer normalisation. RLIF (arXiv 2311.12996) and HIL-SERL are
+this learner with other rewards.
+
+Shapes: E critics, B batch, S state, A action.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from praxon.errors import ConfigError
+from praxon.learning.rl.networks import CriticEnsemble, GaussianActor
+
+
+@dataclass(frozen=True)
+class RlpdSettings:
+    """How to learn.
+
+    Args:
+        hidden: widths of all networks.
+        critics: E.
+        subset: critics whose smallest value is the target.
+        learning_rate: of all.
+        tau: share of the weights that targets take over in each step.
+        updates: critic steps for each step of the actor (UTD).
+        batch_size: of each.
+        temperature: alpha to begin with.
+        target_entropy: of the actor; minus half the size of an action where ``None``.
+        entropy_backup: whether the target counts the entropy of what follows.
+        lowest, highest: targets are clamped to these, where there are such bounds.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    hidden: Sequence[int] = (256, 256)
+    critics: int = 10
+    subset: int = 2
+    learning_rate: float = 3e-4
+    tau: float = 0.005
+    updates: int = 20
+    batch_size: int = 256
+    temperature: float = 1.0
+    target_entropy: float | None = None
+    entropy_backup: bool = False
+    lowest: float | None = None
+    highest: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.subset <= self.critics:
+            raise ConfigError(f"A subset of {self.subset} critics was asked for; 1 to {self.critics} there are.")
+        for name in ("learning_rate", "tau", "updates", "batch_size", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"The learner's {name} is {getattr(self, name)}; it has to be positive.")
+
+
+class Rlpd:
+    """Actor, critics, their targets and the temperature.
+
+    Args:
+        state_size: S.
+        action_size: A.
+        settings: how to learn.
+        seed: of weights and noise.
+        device: where.
+    """
+
+    def __init__(
+        self, state_size: int, action_size: int, settings: RlpdSettings, seed: int = 0, device: str = "cpu"
+    ) -> None:
+        self.settings, self.device = settings, torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.actor = GaussianActor(state_size, action_size, settings.hidden).to(device)
+            self.critics = CriticEnsemble(state_size, action_size, settings.hidden, settings.critics).to(device)
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self.log_alpha = torch.tensor(settings.temperature, device=device).log().requires_grad_(True)
+        self.target_entropy = -action_size / 2 if settings.target_entropy is None else settings.target_entropy
+        self.generator = torch.Generator(device).manual_seed(seed)
+        rate = settings.learning_rate
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), rate)
+        self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), rate)
+        self.alpha_optimizer = torch.optim.Adam([self.log_alpha], rate)
+
+    @property
+    def alpha(self) -> Tensor:
+        """The temperature."""
+        return self.log_alpha.detach().exp()
+
+    def update(self, draw: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
+        """Critic steps on fresh batches, and one step of actor and temperature on the last.
+
+        Args:
+            draw: a batch of ``batch_size`` transitions, as ``ReplayBuffer.sample`` gives it.
+        """
+        batch: dict[str, Tensor] = {}
+        figures: dict[str, float] = {}
+        for _ in range(self.settings.updates):
+            batch = {name: values.to(self.device) for name, values in draw().items()}
+            figures = self.critic_step(batch)
+        return figures | self.actor_step(batch["state"])
+
+    def target(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """y (B,), without gradients."""
+        with torch.no_grad():
+            action_BA, log_density_B = self.actor.sample(batch["next_state"], self.generator)
+            chosen = torch.randperm(self.settings.critics, generator=self.generator, device=self.device)
+            value_EB = self.targets(batch["next_state"], action_BA)[chosen[: self.settings.subset]]
+            value_B = value_EB.amin(dim=0)
+            if self.settings.entropy_backup:
+                value_B = value_B - self.alpha * log_density_B
+            y_B = batch["reward"] + batch["discount"] * batch["mask"] * value_B
+            if self.settings.lowest is not None or self.settings.highest is not None:
+                y_B = y_B.clamp(self.settings.lowest, self.settings.highest)
+            return y_B
+
+    def critic_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """One step of all critics, and of their targets towards them."""
+        y_B = self.target(batch)
+        value_EB = self.critics(batch["state"], batch["action"])
+        loss = (value_EB - y_B).square().mean()
+        self.critic_optimizer.zero_grad()
+        loss.backward()
+        self.critic_optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.targets.parameters()), list(self.critics.parameters()), self.settings.tau)
+        return {"critic_loss": float(loss.detach()), "value": float(value_EB.detach().mean())}
+
+    def actor_step(self, state_BS: Tensor) -> dict[str, float]:
+        """One step of the actor and of the temperature."""
+        action_BA, log_density_B = self.actor.sample(state_BS, self.generator)
+        value_B = self.critics(state_BS, action_BA).mean(dim=0)
+        loss = (self.alpha * log_density_B - value_B).mean()
+        self.actor_optimizer.zero_grad()
+        loss.backward()
+        self.actor_optimizer.step()
+        entropy = -log_density_B.detach().mean()
+        alpha_loss = self.log_alpha.exp() * (entropy - self.target_entropy)
+        self.alpha_optimizer.zero_grad()
+        alpha_loss.backward()
+        self.alpha_optimizer.step()
+        return {"actor_loss": float(loss.detach()), "entropy": float(entropy), "alpha": float(self.alpha)}
