@@ -1,7 +1,7 @@
 """Transitions in a ring, and batches of them: half of what was just done, half of what was given.
 
-A transition may span several steps: ``reward`` is then their discounted sum, ``discount`` gamma to the number of steps, and ``mask``
-0 only where nothing can follow. Where time ran out something could have, and the mask is 1.
+A transition may span several steps: ``reward`` is then their discounted sum and ``discount`` gamma to the number of steps. ``mask``
+is 0 only where nothing can follow; where time ran out something could have, and it is 1.
 """
 
 from collections.abc import Mapping
