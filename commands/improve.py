@@ -215,12 +215,20 @@ class Improver:
 
     def _train(self, number: int, bundle: Any, folder: Path) -> dict[str, Any]:
         """The policy of the round before, trained on demonstrations and all that was watched, half and half."""
-        from praxon.datasets.joined import JoinedWindows
+        import torch
+
+        from praxon.datasets.joined import JoinedWindows, joined_statistics
         from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.learning.fitting import fit_normalizer
         from praxon.learning.sampling import mixture
         from praxon.learning.trainer import StepReport, Trainer
+        from praxon.policies.build import build_policy_for
 
         config, policy = self.config, bundle.policy
+        if config.fresh:
+            torch.manual_seed(config.seed + number)
+            policy = build_policy_for(bundle.config["policy"], bundle.contract)
+            policy.configure_engine({k: v for k, v in bundle.policy.engine_settings().items() if k != "cache"})
         padding = getattr(policy, "mask_padding", None)
         if padding is not None and self.method.only_interventions:
             policy.mask_padding = True  # where the expert gave control back, nobody knows what it would have done
@@ -241,6 +249,8 @@ class Improver:
             "takes over sooner would do.",
         )
         windows = JoinedWindows(parts)
+        if config.fresh:
+            fit_normalizer(policy, joined_statistics(parts), windows)
         settings = {**plain(config.training), "learning_rate": config.learning_rate}
         trainer = Trainer(**settings, steps=config.steps, seed=config.seed + number)
         sizes = [len(each) for each in parts[len(old) :]]
