@@ -1,6 +1,10 @@
 """What holds for all tests."""
 
+import os
 import signal
+
+# Several test processes share few cores: threads of small networks would spend their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A process started in a shell's background ignores Ctrl-C and hands that down; the processes that tests interrupt must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
