@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from praxon.errors import ConfigError
-from praxon.learning.rl.networks import CriticEnsemble, GaussianActor
+from praxon.policies.networks.value import CriticEnsemble, GaussianActor
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from praxon.errors import ConfigError
-from praxon.learning.rl.networks import CriticEnsemble, GaussianActor
+from praxon.policies.networks.value import CriticEnsemble, GaussianActor
 from praxon.learning.rl.replay import ReplayBuffer, chunk_return, symmetric
 from praxon.learning.rl.rlpd import Rlpd, RlpdSettings
 

@@ -102,6 +102,12 @@ class GaussianActor(nn.Module):
         log_slope_BA = 2 * (math.log(2) - raw_BA - F.softplus(-2 * raw_BA))
         return raw_BA.tanh(), (log_normal_BA - log_slope_BA).sum(dim=-1)
 
+    def drawn(self, state_BS: Tensor, noise_BA: Tensor) -> Tensor:
+        """The action (B, A) of unit normal noise; of the mean where it is zero."""
+        mean_BA, std_BA = self(state_BS)
+        action_BA: Tensor = (mean_BA + std_BA * noise_BA).tanh()
+        return action_BA
+
     def mean(self, state_BS: Tensor) -> Tensor:
         """The action of the mean (B, A)."""
         mean_BA, _ = self(state_BS)
