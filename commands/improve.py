@@ -113,7 +113,9 @@ class Improver:
             console.print(
                 "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
             )
-        lacking = set(start.policy.needs().extras) - {each.name for each in record_features(self.world.contract)}
+        lacking = set(start.policy.needs().extras) - {
+            each.name for each in record_features(self.world.contract, start.contract.chunk.num_execute)
+        }
         require(
             not lacking,
             f"This policy learns from the column {', '.join(sorted(lacking))}, which is not recorded while it is watched.",
@@ -179,7 +181,7 @@ class Improver:
                 world.contract,
                 world.instruction,
                 world.contract.robot,
-                extra_features=record_features(world.contract),
+                extra_features=record_features(world.contract, runtime.contract.chunk.num_execute),
                 metadata={"improve": {"method": self.method.name, "round": number, "seed": config.seed}},
                 resume=root.exists(),
             ) as writer,

@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from praxon.datasets.video_reader import StoredVideo
+from praxon.datasets.scheduling import scheduling_kept
 from praxon.errors import DatasetError
 
 BLOCK_PICTURES = 32
@@ -127,7 +128,8 @@ class VideoWriter:
             context.time_base = self._time_base
             context.thread_count = 1  # the number of threads changes what is written
             context.flags |= av.codec.context.Flags.bitexact
-            context.open()
+            with scheduling_kept():
+                context.open()
         except (av.FFmpegError, OSError) as error:
             self.discard()
             raise DatasetError(

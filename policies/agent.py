@@ -252,6 +252,11 @@ class ChunkAgent:
         """Whether the live chunk has no row for this instant, so that its last row is being held."""
         return self._executor.exhausted(stamp_ns)
 
+    @property
+    def decided_ns(self) -> int | None:
+        """Stamp of the observation that the live chunk was computed from; none before the first."""
+        return self._executor.begun_ns
+
     def warm_up(self, observation: Observation) -> float:
         """One inference in the caller's thread whose chunk is thrown away, and a reset: the first one is always slow.
 

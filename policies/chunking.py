@@ -171,6 +171,11 @@ class ChunkExecutor:
         """
         return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._num_execute - ahead
 
+    @property
+    def begun_ns(self) -> int | None:
+        """Stamp of the live chunk; none where there is no chunk."""
+        return None if self._live is None else self._live.stamp_ns
+
     def exhausted(self, stamp_ns: int) -> bool:
         """Whether no row belongs to this tick any more (or yet), so that at best the last row is held."""
         return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._horizon

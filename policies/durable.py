@@ -40,6 +40,17 @@ def write_directory(path: Path, contents: Mapping[str, bytes]) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file, in place of one that may be there, once the new one is complete.
+
+    Raises:
+        OSError: the file system refused; what was at ``path`` is unchanged.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    _write_synced(partial, content)
+    partial.replace(path)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Of the processes of this machine one at a time looks whether ``path`` is there, makes it and reads it.

@@ -3,11 +3,12 @@
     window --base policy--> N candidates --refinement--> one chunk
        \\------state-------> critics ----------^
 
-The policy below is any that draws chunks from noise. Since choosing is part of ``sample``, such a bundle is evaluated, served,
-compiled and exported as any other. It is made by ``praxon improve`` and by nothing else.
+The policy below is any that draws chunks from noise. It may be trained anew: critics keep units of their own. Since choosing is
+part of ``sample``, such a bundle is evaluated, served, compiled and exported as any other. It is made by ``praxon improve`` and
+by nothing else.
 
-Shapes: B batch, N candidates, S state, H rows of a chunk, A components in network units, L numbers of noise for one chunk, E critics,
-O observation steps.
+Shapes: B batch, N candidates, S state, H rows of a chunk, A components in network units, L numbers of noise for one chunk,
+E critics, O observation steps.
 """
 
 import math
@@ -60,8 +61,6 @@ class RefinedPolicy(Policy):
             raise ConfigError("This policy is refined already; the policy below it is what is refined.")
         super().__init__(contract, actions=below.actions.kind)
         self.base = below
-        # What is normalised is the base's; a second copy of the same numbers would have to be kept equal to it.
-        del self.normalizer
         chunk = contract.chunk
         self.sizes = Sizes(
             self._state_size(), chunk.horizon, chunk.num_execute, below.actions.size, math.prod(below.noise_shape)
@@ -82,10 +81,10 @@ class RefinedPolicy(Policy):
         return self.base.needs()
 
     def state(self, window: Mapping[str, Tensor]) -> Tensor:
-        """What critics see (B, S): numbers as the policy below sees them, how far things are from each other, and, where
+        """What critics see (B, S): normalised numbers, how far things are from each other, and, where
         there are pictures or point clouds, the tokens that it makes of everything."""
         parts = [
-            self.base.normalizer.normalize(feature.name, window[feature.name]).flatten(1)
+            self.normalizer.normalize(feature.name, window[feature.name]).flatten(1)
             for feature in self.contract.observations
             if is_numeric(feature)
         ]
@@ -117,7 +116,7 @@ class RefinedPolicy(Policy):
         )
         drawn = self.base.sample(many, latent_BNL.reshape(batch * count, *self.base.noise_shape), plans)
         wide = _repeated(window, batch, count, always=True)
-        base_MHA = self.base.encode_actions({**wide, self.contract.action.name: drawn})
+        base_MHA = self.encode_actions({**wide, self.contract.action.name: drawn})
         base_BNHA = base_MHA.unflatten(0, (batch, count))
         chosen_BHA = self.refinement.choose(self.value, state_BS, base_BNHA, explore_BL, self.exploring)
         return state_BS, latent_BNL, base_BNHA, chosen_BHA
@@ -125,7 +124,7 @@ class RefinedPolicy(Policy):
     def sample(self, window: Mapping[str, Tensor], noise: Tensor, plan: Plan | None = None) -> Tensor:
         """See ``Policy.sample``."""
         chosen_BHA = self.propose(window, noise, plan)[-1]
-        return self.base.decode_actions(chosen_BHA, _repeated(window, len(noise), 1, always=True))
+        return self.decode_actions(chosen_BHA, _repeated(window, len(noise), 1, always=True))
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -183,6 +182,4 @@ def _repeated(window: Mapping[str, Tensor], batch: int, count: int, always: bool
     """Each observation as often as there are candidates; a single one may stay single where it serves any number of noises."""
     if not always and all(len(value) == 1 for value in window.values()):
         return dict(window)
-    return {
-        name: value.expand(batch, *value.shape[1:]).repeat_interleave(count, 0) for name, value in window.items()
-    }
+    return {name: value.expand(batch, *value.shape[1:]).repeat_interleave(count, 0) for name, value in window.items()}

@@ -73,9 +73,7 @@ class Refinement(nn.Module, ABC):
         return noise_BNL
 
     @abstractmethod
-    def choose(
-        self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool
-    ) -> Tensor:
+    def choose(self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """The chunk to be executed (B, H, A).
 
         Args:
@@ -108,9 +106,7 @@ class BestOfN(Refinement):
     def __init__(self, sizes: Sizes, candidates: int = 8) -> None:
         super().__init__(sizes, candidates)
 
-    def choose(
-        self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool
-    ) -> Tensor:
+    def choose(self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """See ``Refinement.choose``."""
         return best_of(value, state_BS, base_BNHA)
 
@@ -173,14 +169,10 @@ class Moving(Refinement):
 class Residual(Moving):
     """One chunk, moved: what the policy does is corrected, whatever that is (ResiP, arXiv 2407.16677, for whole chunks here)."""
 
-    def __init__(
-        self, sizes: Sizes, scale: float = 0.2, knots: int = 2, hidden: tuple[int, ...] = (256, 256)
-    ) -> None:
+    def __init__(self, sizes: Sizes, scale: float = 0.2, knots: int = 2, hidden: tuple[int, ...] = (256, 256)) -> None:
         super().__init__(sizes, 1, scale, knots, hidden)
 
-    def choose(
-        self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool
-    ) -> Tensor:
+    def choose(self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """See ``Refinement.choose``."""
         chunk_BHA = base_BNHA[:, 0]
         raw_BD = self.actor.drawn(self.seen(state_BS, chunk_BHA), explore_BL[:, : self.actor_size] * float(exploring))
@@ -203,9 +195,7 @@ class Edit(Moving):
     ) -> None:
         super().__init__(sizes, candidates, scale, knots, hidden)
 
-    def choose(
-        self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool
-    ) -> Tensor:
+    def choose(self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """See ``Refinement.choose``."""
         batch, count = base_BNHA.shape[:2]
         states_MS = state_BS[:, None].expand(-1, count, -1).reshape(batch * count, -1)
@@ -249,9 +239,7 @@ class LatentNoise(Refinement):
         chosen_BL = self.bound * self.actor.drawn(state_BS, explore_BL * float(exploring))
         return torch.cat([chosen_BL[:, None], noise_BNL[:, 1:]], dim=1)
 
-    def choose(
-        self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool
-    ) -> Tensor:
+    def choose(self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """See ``Refinement.choose``: the first."""
         return base_BNHA[:, 0]
 

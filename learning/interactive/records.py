@@ -12,22 +12,26 @@ import numpy as np
 from praxon.contract import Feature, PolicyContract
 
 POLICY_ACTION, EXPERT_ACTION = "policy_action", "expert_action"
+POLICY_PLAN, DECISION = "policy_plan", "policy_decision"
 IS_INTERVENTION, PRE_INTERVENTION = "is_intervention", "pre_intervention"
 REWARD, SUCCESS, TERMINAL, TIMEOUT = "next.reward", "next.success", "next.terminal", "next.timeout"
 
 
-def record_features(contract: PolicyContract) -> list[Feature]:
+def record_features(contract: PolicyContract, execute: int) -> list[Feature]:
     """The columns beyond the contract.
 
     ``action`` is what the one in control asked for, ``policy_action`` and ``expert_action`` what either would have done.
+    ``policy_plan`` holds the ``execute`` actions that the policy had planned from the step on, one after another, and
+    ``policy_decision`` is 1 where that plan was new.
     ``next.terminal`` says that nothing can follow the step, ``next.timeout`` that nobody waited for it: learners look beyond the
     second and not the first.
     """
     size = contract.action.size
     actions = [Feature(name, "vector", (size,), contract.action.names) for name in (POLICY_ACTION, EXPERT_ACTION)]
-    flags = (IS_INTERVENTION, PRE_INTERVENTION, SUCCESS, TERMINAL, TIMEOUT)
+    flags = (IS_INTERVENTION, PRE_INTERVENTION, DECISION, SUCCESS, TERMINAL, TIMEOUT)
     return [
         *actions,
+        Feature(POLICY_PLAN, "vector", (execute * size,)),
         Feature(REWARD, "vector", (1,)),
         *(Feature(name, "vector", (1,), dtype="int64") for name in flags),
     ]
@@ -42,6 +46,8 @@ class Step:
         stamp_ns: when.
         action: (A,) what the one in control asked for.
         policy_action, expert_action: (A,).
+        plan: (h, A) what the policy had planned from this step on; its first row is ``policy_action``.
+        decided: whether that plan was made at this step.
         intervened: whether the expert was in control.
         reward: after it.
         success: whether the task was solved after it.
@@ -52,6 +58,8 @@ class Step:
     action: np.ndarray
     policy_action: np.ndarray
     expert_action: np.ndarray
+    plan: np.ndarray
+    decided: bool
     intervened: bool
     reward: float
     success: bool
@@ -79,6 +87,7 @@ def columns(contract: PolicyContract, steps: list[Step], ended: bool) -> dict[st
     flags = {
         IS_INTERVENTION: intervened,
         PRE_INTERVENTION: before_takeovers(intervened),
+        DECISION: np.array([step.decided for step in steps]),
         SUCCESS: np.array([step.success for step in steps]),
         TERMINAL: last & ended,
         TIMEOUT: last & (not ended),
@@ -87,6 +96,7 @@ def columns(contract: PolicyContract, steps: list[Step], ended: bool) -> dict[st
         contract.action.name: [step.action for step in steps],
         POLICY_ACTION: [step.policy_action for step in steps],
         EXPERT_ACTION: [step.expert_action for step in steps],
+        POLICY_PLAN: [step.plan.reshape(-1) for step in steps],
     }
     return {
         **{name: np.stack([step.features[name] for step in steps]) for name in steps[0].features},

@@ -13,6 +13,9 @@ from praxon.robots.base import Agent
 from praxon.robots.loop import Tick
 from praxon.sim.world import EpisodeResult, Judgement, World
 
+PREVIEW = 5
+"""Rows that a control loop is given at least: the action, and what follows for feed-forward."""
+
 
 class SupervisedAgent:
     """Policy and expert on one robot, of which a gate gives one control.
@@ -30,6 +33,7 @@ class SupervisedAgent:
         self.policy, self.expert, self.gate = policy, expert, gate
         self.progress = 0.0
         """Of the task, as the rollout was told last."""
+        self._rows = max(PREVIEW, policy.contract.chunk.num_execute)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -38,16 +42,18 @@ class SupervisedAgent:
             agent.reset(seed)
         self.driving, self.progress, self._step = False, 0.0, 0
         self.actions: tuple[np.ndarray, np.ndarray] | None = None
+        self.plan, self.decided = np.zeros((0, 0)), False
 
     def act(self, observation: Observation) -> np.ndarray | None:
         """The actions of whoever is in control; ``None`` until both have something to say."""
         if self.driving:
             self.policy.restart()
-        drawn, shown = self.policy.act(observation), self.expert.act(observation)
+        drawn, shown = self.policy.act(observation, self._rows - 1), self.expert.act(observation)
         if drawn is None or shown is None:
             self.actions = None
             return None
-        self.actions = drawn[0], shown[0]
+        self.actions, self.plan = (drawn[0], shown[0]), drawn[: self.policy.contract.chunk.num_execute]
+        self.decided = self.policy.decided_ns == observation.stamp_ns
         moment = Moment(self._step, drawn[0], shown[0], self.progress, self.driving)
         self.driving = self.gate.expert_drives(moment)
         self._step += 1
@@ -73,7 +79,13 @@ class Rollout:
     intervened: int
 
 
-def roll_out(world: World, agent: SupervisedAgent, seed: int, linger_s: float = 0.0) -> Rollout:
+def roll_out(
+    world: World,
+    agent: SupervisedAgent,
+    seed: int,
+    linger_s: float = 0.0,
+    watch: Callable[[Step], None] = lambda step: None,
+) -> Rollout:
     """Run the episode of a seed and keep every step.
 
     Args:
@@ -81,6 +93,7 @@ def roll_out(world: World, agent: SupervisedAgent, seed: int, linger_s: float = 
         agent: who acts.
         seed: of start and agents.
         linger_s: how long to go on after success [s].
+        watch: told every step once it is over.
     """
     steps: list[Step] = []
     pending: list[Callable[[Judgement], Step]] = []
@@ -89,16 +102,19 @@ def roll_out(world: World, agent: SupervisedAgent, seed: int, linger_s: float = 
         if tick.observation is None or agent.actions is None:
             return
         seen, stamp_ns = tick.observation.features, tick.observation.stamp_ns
-        (drawn, shown), driving = agent.actions, agent.driving
+        (drawn, shown), plan, decided, driving = agent.actions, agent.plan, agent.decided, agent.driving
+        done = shown if driving else drawn
         pending.append(
             lambda judged: Step(
-                seen, stamp_ns, shown if driving else drawn, drawn, shown, driving, judged.reward, judged.success
+                seen, stamp_ns, done, drawn, shown, plan, decided, driving, judged.reward, judged.success
             )
         )
 
     def judged(judgement: Judgement) -> None:
         agent.progress = judgement.reward
-        steps.extend(make(judgement) for make in pending)
+        for make in pending:
+            steps.append(make(judgement))
+            watch(steps[-1])
         pending.clear()
 
     result = world.run(agent, seed, [acted], linger_s, judged)

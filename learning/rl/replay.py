@@ -23,12 +23,15 @@ class ReplayBuffer:
         capacity: most that are kept; the oldest make room.
         state_size: S.
         action_size: A.
+        more: shapes of what else a transition holds, by name.
     """
 
-    def __init__(self, capacity: int, state_size: int, action_size: int) -> None:
-        sizes = {"state": (state_size,), "action": (action_size,), "next_state": (state_size,)}
+    def __init__(
+        self, capacity: int, state_size: int, action_size: int, more: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
+        shapes = {"state": (state_size,), "action": (action_size,), "next_state": (state_size,), **(more or {})}
         self._arrays: dict[str, np.ndarray] = {
-            name: np.zeros((capacity, *shape), np.float32) for name, shape in sizes.items()
+            name: np.zeros((capacity, *shape), np.float32) for name, shape in shapes.items()
         }
         self._arrays |= {name: np.zeros(capacity, np.float32) for name in SCALARS}
         self.capacity, self.added = capacity, 0
@@ -37,7 +40,7 @@ class ReplayBuffer:
         return min(self.added, self.capacity)
 
     def add(self, transition: Mapping[str, Any]) -> None:
-        """One transition: ``state``, ``action``, ``next_state``, ``reward``, ``discount``, ``mask``.
+        """One transition: ``state``, ``action``, ``next_state``, ``reward``, ``discount``, ``mask``, and what else was named.
 
         Raises:
             ConfigError: an entry is missing, or not finite; nothing is added then.
@@ -77,9 +80,3 @@ def symmetric(
         mixed[name] = torch.empty((count, *values.shape[1:]))
         mixed[name][0::2], mixed[name][1::2] = values, given[name]
     return mixed
-
-
-def chunk_return(rewards: np.ndarray, gamma: float) -> tuple[float, float]:
-    """sum_i gamma^i r_i and gamma^h' of the h' steps that were really executed (Q-chunking, arXiv 2507.07969)."""
-    powers = gamma ** np.arange(len(rewards) + 1)
-    return float((powers[:-1] * rewards).sum()), float(powers[-1])

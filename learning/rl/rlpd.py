@@ -8,17 +8,18 @@ Ball, Smith, Kostrikov, Levine, "Efficient Online Reinforcement Learning with Of
     alpha      alpha (H - target entropy)
 
 Batches are half given data, half its own; critics are many, with layer normalisation. RLIF (arXiv 2311.12996) and HIL-SERL are
-this learner with other rewards.
+this learner with other rewards. ``CriticLearner`` is what all learners share, whoever acts.
 
 Shapes: E critics, B batch, S state, A action.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from praxon.errors import ConfigError
 from praxon.policies.networks.value import CriticEnsemble, GaussianActor
@@ -66,38 +67,45 @@ class RlpdSettings:
                 raise ConfigError(f"The learner's {name} is {getattr(self, name)}; it has to be positive.")
 
 
-class Rlpd:
-    """Actor, critics, their targets and the temperature.
+class CriticLearner(ABC):
+    """Critics, their targets, an actor if there is one, and the temperature.
 
     Args:
-        state_size: S.
-        action_size: A.
+        critics: E of them, trained in place.
+        actor: what ``actor_value`` has gradients for; nothing is trained but critics where ``None``.
+        actor_size: components of what it draws.
         settings: how to learn.
-        seed: of weights and noise.
-        device: where.
+        seed: of noise and subsets.
     """
 
     def __init__(
-        self, state_size: int, action_size: int, settings: RlpdSettings, seed: int = 0, device: str = "cpu"
+        self, critics: CriticEnsemble, actor: nn.Module | None, actor_size: int, settings: RlpdSettings, seed: int
     ) -> None:
-        self.settings, self.device = settings, torch.device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.actor = GaussianActor(state_size, action_size, settings.hidden).to(device)
-            self.critics = CriticEnsemble(state_size, action_size, settings.hidden, settings.critics).to(device)
-        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.log_alpha = torch.tensor(settings.temperature, device=device).log().requires_grad_(True)
-        self.target_entropy = -action_size / 2 if settings.target_entropy is None else settings.target_entropy
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.settings, self.critics, self.actor = settings, critics, actor
+        self.device = next(critics.parameters()).device
+        self.targets = copy.deepcopy(critics).requires_grad_(False)
+        self.log_alpha = torch.tensor(settings.temperature, device=self.device).log().requires_grad_(True)
+        self.target_entropy = -actor_size / 2 if settings.target_entropy is None else settings.target_entropy
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         rate = settings.learning_rate
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), rate)
-        self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), rate)
-        self.alpha_optimizer = torch.optim.Adam([self.log_alpha], rate)
+        self.critic_optimizer = torch.optim.Adam(critics.parameters(), rate)
+        self.optimizers = {"critic": self.critic_optimizer}
+        if actor is not None:
+            self.optimizers["actor"] = torch.optim.Adam(actor.parameters(), rate)
+            self.optimizers["alpha"] = torch.optim.Adam([self.log_alpha], rate)
 
     @property
     def alpha(self) -> Tensor:
         """The temperature."""
         return self.log_alpha.detach().exp()
+
+    @abstractmethod
+    def following(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What each target critic thinks of what will be done next (E, B), and the logarithm of its density (B,), if it has one."""
+
+    def actor_value(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What the actor is to make large (B,), and the logarithm of the density of what it drew (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} trains no actor.")
 
     def update(self, draw: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
         """Critic steps on fresh batches, and one step of actor and temperature on the last.
@@ -110,16 +118,15 @@ class Rlpd:
         for _ in range(self.settings.updates):
             batch = {name: values.to(self.device) for name, values in draw().items()}
             figures = self.critic_step(batch)
-        return figures | self.actor_step(batch["state"])
+        return figures if self.actor is None else figures | self.actor_step(batch)
 
     def target(self, batch: Mapping[str, Tensor]) -> Tensor:
         """y (B,), without gradients."""
         with torch.no_grad():
-            action_BA, log_density_B = self.actor.sample(batch["next_state"], self.generator)
+            value_EB, log_density_B = self.following(batch)
             chosen = torch.randperm(self.settings.critics, generator=self.generator, device=self.device)
-            value_EB = self.targets(batch["next_state"], action_BA)[chosen[: self.settings.subset]]
-            value_B = value_EB.amin(dim=0)
-            if self.settings.entropy_backup:
+            value_B = value_EB[chosen[: self.settings.subset]].amin(dim=0)
+            if self.settings.entropy_backup and log_density_B is not None:
                 value_B = value_B - self.alpha * log_density_B
             y_B = batch["reward"] + batch["discount"] * batch["mask"] * value_B
             if self.settings.lowest is not None or self.settings.highest is not None:
@@ -131,24 +138,55 @@ class Rlpd:
         y_B = self.target(batch)
         value_EB = self.critics(batch["state"], batch["action"])
         loss = (value_EB - y_B).square().mean()
-        self.critic_optimizer.zero_grad()
-        loss.backward()
-        self.critic_optimizer.step()
+        _step(self.critic_optimizer, loss)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.targets.parameters()), list(self.critics.parameters()), self.settings.tau)
         return {"critic_loss": float(loss.detach()), "value": float(value_EB.detach().mean())}
 
-    def actor_step(self, state_BS: Tensor) -> dict[str, float]:
+    def actor_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """One step of the actor and of the temperature."""
-        action_BA, log_density_B = self.actor.sample(state_BS, self.generator)
-        value_B = self.critics(state_BS, action_BA).mean(dim=0)
+        value_B, log_density_B = self.actor_value(batch)
         loss = (self.alpha * log_density_B - value_B).mean()
-        self.actor_optimizer.zero_grad()
-        loss.backward()
-        self.actor_optimizer.step()
+        _step(self.optimizers["actor"], loss)
         entropy = -log_density_B.detach().mean()
-        alpha_loss = self.log_alpha.exp() * (entropy - self.target_entropy)
-        self.alpha_optimizer.zero_grad()
-        alpha_loss.backward()
-        self.alpha_optimizer.step()
+        _step(self.optimizers["alpha"], self.log_alpha.exp() * (entropy - self.target_entropy))
         return {"actor_loss": float(loss.detach()), "entropy": float(entropy), "alpha": float(self.alpha)}
+
+
+class Rlpd(CriticLearner):
+    """An actor of its own, a squashed Gaussian, with its critics.
+
+    Args:
+        state_size: S.
+        action_size: A.
+        settings: how to learn.
+        seed: of weights and noise.
+        device: where.
+    """
+
+    actor: GaussianActor
+
+    def __init__(
+        self, state_size: int, action_size: int, settings: RlpdSettings, seed: int = 0, device: str = "cpu"
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            actor = GaussianActor(state_size, action_size, settings.hidden).to(device)
+            critics = CriticEnsemble(state_size, action_size, settings.hidden, settings.critics).to(device)
+        super().__init__(critics, actor, action_size, settings, seed)
+
+    def following(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """See ``CriticLearner.following``: of an action that the actor draws."""
+        action_BA, log_density_B = self.actor.sample(batch["next_state"], self.generator)
+        return self.targets(batch["next_state"], action_BA), log_density_B
+
+    def actor_value(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """See ``CriticLearner.actor_value``: the mean over the critics."""
+        action_BA, log_density_B = self.actor.sample(batch["state"], self.generator)
+        return self.critics(batch["state"], action_BA).mean(dim=0), log_density_B
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

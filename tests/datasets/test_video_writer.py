@@ -157,3 +157,22 @@ def test_what_is_written_does_not_depend_on_what_lay_in_memory(tmp_path, codec):
         command = [sys.executable, "-c", code, str(tmp_path / fill), codec]
         subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": fill}, check=True, timeout=60)
     assert (tmp_path / "1").read_bytes() == (tmp_path / "254").read_bytes()
+
+
+def test_encoders_leave_the_scheduling_of_this_process_alone(tmp_path):
+    """As root SVT-AV1 would make it, and all threads that are begun later, a real-time process."""
+
+    def scheduling():
+        return {
+            (os.sched_getscheduler(int(thread)), os.sched_getparam(int(thread)).sched_priority)
+            for thread in os.listdir("/proc/self/task")
+        }
+
+    before = scheduling()
+    pictures = np.zeros((3, 64, 64, 3), np.uint8)
+    for codec in available_codecs():
+        with VideoWriter(tmp_path / f"{codec}.mp4", 20, 64, 64, codec) as writer:
+            for picture in pictures:
+                writer.add(picture)
+                assert scheduling() == before
+    assert scheduling() == before

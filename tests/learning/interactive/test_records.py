@@ -49,8 +49,20 @@ def world():
 def steps(world, driven, success_at=None):
     seen = {feature.name: np.zeros(feature.shape, feature.dtype) for feature in world.contract.observations}
     size = world.contract.action.size
+    nothing, one = np.zeros(size), np.ones(size)
     return [
-        Step(seen, 50 * i, np.full(size, float(i)), np.zeros(size), np.ones(size), bool(d), 0.1 * i, i == success_at)
+        Step(
+            seen,
+            50 * i,
+            np.full(size, float(i)),
+            nothing,
+            one,
+            np.zeros((4, size)),
+            i % 4 == 0,
+            bool(d),
+            0.1 * i,
+            i == success_at,
+        )
         for i, d in enumerate(driven)
     ]
 
@@ -66,7 +78,7 @@ def test_an_episode_that_ran_out_of_time_is_not_one_that_ended(world):
     assert done["is_intervention"].reshape(-1).tolist() == [0, 1, 0]
     assert done["pre_intervention"].reshape(-1).tolist() == [1, 0, 0]
     np.testing.assert_allclose(done["next.reward"].reshape(-1), [0.0, 0.1, 0.2], rtol=1e-6)
-    for feature in record_features(world.contract):
+    for feature in record_features(world.contract, 4):
         assert done[feature.name].shape == (3, *feature.shape)
         assert done[feature.name].dtype == feature.dtype
 
@@ -151,6 +163,13 @@ def test_every_step_says_who_did_what(world):
     np.testing.assert_array_equal(frames["action"][driven], frames["expert_action"][driven])
     np.testing.assert_array_equal(frames["action"][~driven], frames["policy_action"][~driven])
     assert np.abs(frames["expert_action"] - frames["policy_action"]).max() > 0.01
+    plans, decided = frames["policy_plan"].reshape(len(driven), 8, -1), frames["policy_decision"].reshape(-1) != 0
+    np.testing.assert_array_equal(plans[:, 0], frames["policy_action"])
+    assert decided[1:][driven[:-1]].all()  # afresh at every step after one of the expert's
+    assert decided[0]
+    follows = ~driven[:-1] & ~driven[1:] & ~decided[1:]
+    # Until it decides again, the policy does what it planned.
+    np.testing.assert_array_equal(plans[:-1, 1][follows], plans[1:, 0][follows])
     # While the expert drives, a chunk at every step; else one for eight.
     assert runtime.count > driven.sum()
     again = roll_out(world, agent, seed=0)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from praxon.errors import ConfigError
-from praxon.policies.networks.value import CriticEnsemble, GaussianActor
-from praxon.learning.rl.replay import ReplayBuffer, chunk_return, symmetric
+from praxon.learning.rl.replay import ReplayBuffer, symmetric
 from praxon.learning.rl.rlpd import Rlpd, RlpdSettings
+from praxon.policies.networks.value import CriticEnsemble, GaussianActor
 
 torch.set_num_threads(1)
 SMALL = {"hidden": (32, 32), "critics": 3, "updates": 1, "batch_size": 64, "learning_rate": 3e-3, "tau": 0.05}
@@ -135,13 +135,6 @@ def test_critics_are_independent_of_each_other():
             alone = torch.nn.functional.layer_norm(alone @ layer.weight[2] + layer.bias[2], (16,))
             alone = (alone * norm.scale[2] + norm.shift[2]).relu()
         torch.testing.assert_close((alone @ critics.out.weight[2] + critics.out.bias[2])[:, 0], values[2].detach())
-
-
-def test_returns_of_chunks_that_were_cut_short():
-    # A takeover after three of five steps: R = -gamma^2, and what follows counts gamma^3.
-    total, discount = chunk_return(np.array([0.0, 0.0, -1.0]), 0.9)
-    assert total == pytest.approx(-(0.9**2))
-    assert discount == pytest.approx(0.9**3)
 
 
 def test_every_second_transition_is_given():

@@ -1,0 +1,166 @@
+"""Who acts while somebody else learns: episodes with an expert at hand, every step in the journal, the newest weights.
+
+The actor waits for nobody. It reads weights that are newer than its own between two chunks, and appends each step once it is known
+what followed: whether the expert took over. Killed and started again, it goes on with the next episode.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from praxon.contract import Feature, PolicyContract
+from praxon.learning.interactive.gates import Gate
+from praxon.learning.interactive.records import IS_INTERVENTION, Step, columns, record_features
+from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
+from praxon.learning.rl.journal import JournalWriter, read_journal, record_dtype
+from praxon.learning.rl.published import Subscriber
+from praxon.policies.agent import ChunkAgent
+from praxon.policies.refined import RefinedPolicy
+from praxon.policies.runtime import PlannedRows
+from praxon.policies.torch_runtime import TorchRuntime
+from praxon.robots.base import Agent
+from praxon.sim.world import World
+
+EPISODE, STEP, VERSION, STAMP = "episode", "step", "version", "stamp_ns"
+JOURNAL, WEIGHTS, DONE = "steps.journal", "weights", "actor.done"
+LEARNED = ("critics.", "refinement.")
+"""Beginnings of the names of what learning changes, and what travels."""
+
+
+def step_features(contract: PolicyContract, execute: int) -> list[Feature]:
+    """What is recorded of each step, as a dataset's frames have it."""
+    return [*contract, *record_features(contract, execute)]
+
+
+def step_dtype(contract: PolicyContract, execute: int) -> np.dtype:
+    """Of a step in the journal."""
+    numbers = [(EPISODE, "<i4", ()), (STEP, "<i4", ()), (VERSION, "<i8", ()), (STAMP, "<i8", ())]
+    features = [(each.name, np.dtype(each.dtype), each.shape) for each in step_features(contract, execute)]
+    return record_dtype([*numbers, *features])
+
+
+class LearningRuntime(TorchRuntime):
+    """A refined policy whose weights are exchanged between chunks.
+
+    Args:
+        policy: explores from now on.
+        weights: where newer ones come from.
+    """
+
+    def __init__(self, policy: RefinedPolicy, weights: Subscriber) -> None:
+        super().__init__(policy)
+        policy.exploring = True
+        self._policy, self.weights = policy, weights
+
+    def chunks(
+        self, window: Mapping[str, np.ndarray], noise: np.ndarray, plan: PlannedRows | None = None
+    ) -> np.ndarray:
+        """See ``Runtime.chunks``."""
+        newer = self.weights.newer()
+        if newer is not None:
+            self._policy.load_state_dict(newer, strict=False)
+        return super().chunks(window, noise, plan)
+
+
+class StepJournal:
+    """Appends the steps of an episode, each once the next has begun: only then is it known whether somebody took over.
+
+    Args:
+        writer: of the journal.
+        contract: of the world.
+        episode: its number.
+        version: of the weights in use.
+    """
+
+    def __init__(
+        self, writer: JournalWriter, contract: PolicyContract, episode: int, version: Callable[[], int]
+    ) -> None:
+        self.writer, self.contract, self.episode, self.version = writer, contract, episode, version
+        self._held: tuple[Step, int] | None = None
+        self._count = 0
+
+    def __call__(self, step: Step) -> None:
+        """A step is over."""
+        self._write(following=step)
+        self._held = step, self.version()
+
+    def finish(self, ended: bool) -> None:
+        """The episode is over.
+
+        Args:
+            ended: for good; else time ran out.
+        """
+        self._write(ended=ended)
+
+    def _write(self, following: Step | None = None, ended: bool = False) -> None:
+        if self._held is None:
+            return
+        step, version = self._held
+        self._held = None
+        rows = columns(self.contract, [step] if following is None else [step, following], ended)
+        self.writer.append(
+            {
+                EPISODE: self.episode,
+                STEP: self._count,
+                VERSION: version,
+                STAMP: step.stamp_ns,
+                **{name: values[0] for name, values in rows.items()},
+            }
+        )
+        self._count += 1
+
+
+@dataclass(frozen=True)
+class Quota:
+    """When the actor is done, whichever comes first; an episode that has begun is finished.
+
+    Args:
+        labels: steps of the expert.
+        env_steps: steps.
+    """
+
+    labels: int
+    env_steps: int
+
+
+def act(
+    world: World,
+    policy: RefinedPolicy,
+    expert: Agent,
+    gate: Gate,
+    folder: Path,
+    seeds: Sequence[int],
+    quota: Quota,
+) -> dict[str, Any]:
+    """Run episodes until the quota is met, and leave ``actor.done`` in the folder.
+
+    Args:
+        world: where.
+        policy: who acts.
+        expert: who helps.
+        gate: when.
+        folder: of the journal and the weights.
+        seeds: of the episodes, one each.
+        quota: how long.
+    """
+    weights = Subscriber(folder / WEIGHTS)
+    runtime = LearningRuntime(policy, weights)
+    agent = SupervisedAgent(ChunkAgent(runtime, world.contract), expert, gate)
+    execute = policy.contract.chunk.num_execute
+    dtype = step_dtype(world.contract, execute)
+    with JournalWriter(folder / JOURNAL, dtype, quota.env_steps + world.step_limit) as writer:
+        before = read_journal(folder / JOURNAL, dtype)
+        labels = int(before[IS_INTERVENTION].sum())
+        episode = int(before[EPISODE][-1]) + 1 if len(before) else 0
+        while labels < quota.labels and writer.count < quota.env_steps and episode < len(seeds):
+            steps = StepJournal(writer, world.contract, episode, lambda: weights.version)
+            rollout = roll_out(world, agent, seeds[episode], watch=steps)
+            steps.finish(ended=rollout.result.success or rollout.result.steps < world.step_limit)
+            labels += rollout.intervened
+            episode += 1
+    agent.policy.close()
+    (folder / DONE).write_text("done\n")
+    return {"episodes": episode, "labels": labels}
