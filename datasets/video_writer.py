@@ -12,8 +12,8 @@ from typing import Protocol
 import av
 import numpy as np
 
-from praxon.datasets.video_reader import StoredVideo
 from praxon.datasets.scheduling import scheduling_kept
+from praxon.datasets.video_reader import StoredVideo
 from praxon.errors import DatasetError
 
 BLOCK_PICTURES = 32
