@@ -48,7 +48,7 @@ class SupervisedAgent:
             self.actions = None
             return None
         self.actions = drawn[0], shown[0]
-        moment = Moment(self._step, drawn[0], shown[0], self.progress, self.driving)
+        moment = Moment(self._step, drawn[0], shown[0], self.progress, self.driving, features=observation.features)
         self.driving = self.gate.expert_drives(moment)
         self._step += 1
         return shown if self.driving else drawn
