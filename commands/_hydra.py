@@ -200,6 +200,12 @@ def _check_keys(verb: str, config: Config, overrides: list[Override], groups: se
         if override.is_add() or override.is_force_add():
             if key not in known and not of_class:
                 raise ConfigError(f"'{verb}' has no setting '{key}' to add.{nearest(key, known)}")
+        elif key.partition(".")[0] in groups and config.get(key.partition(".")[0]) is None:
+            group = key.partition(".")[0]
+            raise ConfigError(
+                f"The setting '{key}' is of a {group}, and none was chosen; {group}=<name> chooses one. "
+                f"Known: {', '.join(options(group))}."
+            )
         elif key not in known:
             more = f" +{key}=... adds one that its class takes beyond these." if of_class else ""
             raise ConfigError(

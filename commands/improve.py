@@ -21,8 +21,10 @@ from praxon.commands._windows import joined_windows
 from praxon.sim.factory import make_world
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.skill import skilled_expert
+from praxon.targets import load_option
 
 if TYPE_CHECKING:
+    from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import Method
 
 EPISODES_AT_MOST = 200
@@ -46,6 +48,9 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.policies.build import build_part
 
     method = method_of(str(config.method))
+    if config.get("gate") is None:
+        with open_dict(config):
+            config.gate = load_option("gate", method.usual_gate)
     gate = build_part(plain(config.gate), Gate)
     run_dir = Path(str(config.run_dir)) if config.run_dir else None
     begun = run_dir is not None and (run_dir / "rounds").exists()
@@ -86,7 +91,7 @@ def run(config: Config) -> dict[str, Any]:
 class Improver:
     """Rounds of watching, training and evaluating; a round that is finished is not done again."""
 
-    def __init__(self, config: Config, method: "Method", gate: Any) -> None:
+    def __init__(self, config: Config, method: "Method", gate: "Gate") -> None:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
@@ -109,6 +114,7 @@ class Improver:
                 dataset.contract.task == self.world.contract.task,
                 f"The demonstrations in '{dataset.root}' are of task '{dataset.contract.task}', not '{self.world.contract.task}'.",
             )
+        self._gate(1).require(start.contract, self.demonstrations)
         if not self.demonstrations:
             console.print(
                 "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
@@ -148,7 +154,8 @@ class Improver:
         else:
             earlier = folder.with_name(f"{number - 1:02d}")
             before = json.loads((earlier / "round.json").read_text())
-            counts = self._watch(number, earlier / "bundle", folder / "rollouts")
+            counts, report = self._watch(number, earlier / "bundle", folder / "rollouts")
+            result |= {"gate": report} if report else {}
             bundle = load_bundle(earlier / "bundle")
             result |= self._train(number, bundle, folder)
         result |= counts
@@ -161,9 +168,15 @@ class Improver:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return result
 
-    def _watch(self, number: int, bundle: Path, root: Path) -> dict[str, int]:
-        """Episodes until the expert has given as many labels as asked, on disk one by one."""
+    def _gate(self, number: int) -> "Gate":
+        """Who drives in a round."""
+        return self.method.gate(number, self.gate, float(self.config.beta))
+
+    def _watch(self, number: int, bundle: Path, root: Path) -> tuple[dict[str, int], dict[str, Any]]:
+        """Episodes until the expert has given as many labels as asked, on disk one by one; counts, and the gate's report."""
+        from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.datasets.lerobot_writer import LeRobotWriter
+        from praxon.learning.interactive.experience import Experience
         from praxon.learning.interactive.records import record_features
         from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
         from praxon.policies.agent import ChunkAgent
@@ -172,7 +185,10 @@ class Improver:
         config, world = self.config, self.world
         runtime = open_runtime(bundle, serving={"threads": config.threads})
         policy = ChunkAgent(runtime, world.contract)
-        agent = SupervisedAgent(policy, self.expert, self.method.gate(number, self.gate, float(config.beta)))
+        gate = self._gate(number)
+        before = [LeRobotDataset(root.parent.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number)]
+        gate.prepare(Experience(self.demonstrations, before, runtime, config.seed + number))
+        agent = SupervisedAgent(policy, self.expert, gate)
         seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
         counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         with (
@@ -190,6 +206,7 @@ class Improver:
         ):
             for line in ledger.lines:
                 counts = {name: counts[name] + line[name] for name in counts}
+                gate.remember(line.get("notes", {}))
             for seed in seeds[counts["episodes"] :]:
                 if counts["labels"] >= config.labels:
                     break
@@ -205,15 +222,17 @@ class Improver:
                     "intervened": rollout.intervened,
                     "env_steps": length,
                     "solved": int(rollout.result.success),
+                    "notes": gate.notes(),
                 }
                 ledger.add(line)
+                gate.remember(line["notes"])
                 counts = {name: counts[name] + line[name] for name in counts}
                 advance(
                     completed=min(counts["labels"], config.labels),
                     note=f"{counts['solved']}/{counts['episodes']} solved, {counts['interventions']} takeovers",
                 )
         policy.close()
-        return counts
+        return counts, gate.report()
 
     def _train(self, number: int, bundle: Any, folder: Path) -> dict[str, Any]:
         """The policy of the round before, trained on demonstrations and all that was watched, half and half."""

@@ -5,11 +5,18 @@ control. It sees no more of the world than its rule needs, and is a function of 
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from praxon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from praxon.contract import PolicyContract
+    from praxon.datasets.lerobot_reader import LeRobotDataset
+    from praxon.learning.interactive.experience import Experience
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class Moment:
         expert_action: (A,) what the expert would do.
         progress: of the task so far, 0 to 1, as the world's reward tells it.
         driving: whether the expert has control.
+        features: what is observed, by name.
     """
 
     step: int
@@ -29,10 +37,34 @@ class Moment:
     expert_action: np.ndarray
     progress: float
     driving: bool
+    features: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Gate(ABC):
-    """Parent of gates."""
+    """Parent of gates.
+
+    One that learns prepares itself before each round, and may change between episodes, by nothing but the notes that it made of
+    them. These are kept beside the data, so that a run that was cut short goes on with the same gate.
+    """
+
+    def require(  # noqa: B027  (most take any)
+        self, contract: "PolicyContract", demonstrations: Sequence["LeRobotDataset"]
+    ) -> None:
+        """Refuse a policy or demonstrations that this gate cannot work with, before anything runs."""
+
+    def prepare(self, experience: "Experience") -> None:  # noqa: B027  (most learn nothing)
+        """Learn what there is to learn before a round, and forget the round before."""
+
+    def notes(self) -> dict[str, Any]:
+        """What is to be remembered of the episode since ``reset``, as JSON has it."""
+        return {}
+
+    def remember(self, notes: Mapping[str, Any]) -> None:  # noqa: B027  (most remember nothing)
+        """Change by the notes of an episode of this round; called for each, in order."""
+
+    def report(self) -> dict[str, Any]:
+        """What is to be known of the round so far, as JSON has it."""
+        return {}
 
     def reset(self, seed: int) -> None:  # noqa: B027  (most have nothing to forget)
         """Forget the last episode; ``seed`` fixes everything random in the next."""

@@ -1,8 +1,9 @@
 """What each method takes from a rollout: which steps are samples, and whose actions are their labels.
 
-bc          the expert drives; every step, as it was done                     demonstrations, for comparison
-dagger      both drive, by chance; every step, with what the expert would do  Ross, Gordon, Bagnell, AISTATS 2011
-hg_dagger   the gate decides; the expert's steps, as they were done           Kelly et al., arXiv 1810.02890
+bc              the expert drives; every step, as it was done                     demonstrations, for comparison
+dagger          both drive, by chance; every step, with what the expert would do  Ross, Gordon, Bagnell, AISTATS 2011
+hg_dagger       the gate decides; the expert's steps, as they were done           Kelly et al., arXiv 1810.02890
+thrifty_dagger  the same, with a gate that learned what is new and what is risky  Hoque et al., arXiv 2109.08273
 """
 
 from collections.abc import Callable
@@ -25,12 +26,14 @@ class Method:
         gate: (round, from 1 on; the gate that was chosen; beta) -> who drives in that round.
         labels: the column that actions are taken from; what was executed where ``None``.
         only_interventions: whether steps that the policy drove are left out.
+        usual_gate: name of the gate where none was chosen.
     """
 
     name: str
     gate: Callable[[int, Gate, float], Gate]
     labels: str | None = None
     only_interventions: bool = False
+    usual_gate: str = "stalled"
 
     def keep(self, dataset: LeRobotDataset) -> np.ndarray | None:
         """Which frames are samples (num_frames,); all where ``None``."""
@@ -49,6 +52,7 @@ METHODS = {
         Method("bc", lambda number, gate, beta: Always()),
         Method("dagger", lambda number, gate, beta: Mixture(beta**number), EXPERT_ACTION),
         Method("hg_dagger", lambda number, gate, beta: gate, only_interventions=True),
+        Method("thrifty_dagger", lambda number, gate, beta: gate, only_interventions=True, usual_gate="thrifty"),
     )
 }
 

@@ -54,7 +54,7 @@ class SupervisedAgent:
             return None
         self.actions, self.plan = (drawn[0], shown[0]), drawn[: self.policy.contract.chunk.num_execute]
         self.decided = self.policy.decided_ns == observation.stamp_ns
-        moment = Moment(self._step, drawn[0], shown[0], self.progress, self.driving)
+        moment = Moment(self._step, drawn[0], shown[0], self.progress, self.driving, features=observation.features)
         self.driving = self.gate.expert_drives(moment)
         self._step += 1
         return shown if self.driving else drawn

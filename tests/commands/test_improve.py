@@ -35,7 +35,7 @@ def rounds_of(folder):
 
 @pytest.mark.parametrize("method", ["bc", "dagger", "hg_dagger"])
 def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method):
-    praxon(*start, f"method={method}", "rounds=1", "gate.patience=4", f"run_dir={tmp_path}")
+    praxon(*start, f"method={method}", "rounds=1", "gate=stalled", "gate.patience=4", f"run_dir={tmp_path}")
     before, after = rounds_of(tmp_path)
     assert before["labels_so_far"] == 0
     dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
@@ -90,7 +90,7 @@ def test_where_nobody_took_over_and_nothing_was_shown_there_is_nothing_to_learn(
     from praxon.commands import improve
 
     monkeypatch.setattr(improve, "EPISODES_AT_MOST", 1)
-    never = ["gate.patience=100000", "dataset=null", "rounds=1"]
+    never = ["gate=stalled", "gate.patience=100000", "dataset=null", "rounds=1"]
     praxon(*start, *never, f"run_dir={tmp_path}", expect=1)
     assert "nobody took over, and no demonstrations were given" in capsys.readouterr().err
 
@@ -117,7 +117,8 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
     [
         (["method=luck"], "There is no method 'luck'"),
         (["gate=luck"], "There is no gate 'luck'"),
-        (["gate.patience=0"], "Patience of 0 steps"),
+        (["gate=stalled", "gate.patience=0"], "Patience of 0 steps"),
+        (["gate.patience=4"], "of a gate, and none was chosen"),
         (["bundle=null"], "No bundle was given"),
         (["skill=2"], "The expert's skill is 2"),
         (["rounds=0"], "rounds is 0; at least 1"),
@@ -131,3 +132,45 @@ def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run" / "rounds").exists()
+
+
+QUICK = ["gate.hidden=16", "gate.novelty_steps=30", "gate.risk_steps=30", "gate.target_rate=0.05"]
+
+
+def test_a_gate_that_learns_says_why_it_asked_and_survives_being_killed(start, tmp_path, monkeypatch):
+    from praxon.learning.interactive import supervised
+
+    settings = [*start, "method=thrifty_dagger", "gate=thrifty", *QUICK, "rounds=2", "labels=60"]
+    praxon(*settings, f"run_dir={tmp_path / 'whole'}")
+    for each in rounds_of(tmp_path / "whole")[1:]:
+        gate = each["gate"]
+        assert gate["asked_by_novelty"] + gate["asked_by_risk"] == each["interventions"] > 0
+        # What nobody has tried yet is not risky.
+        assert (gate["thresholds"]["risk"] is None) == (each["round"] == 1)
+
+    def cut_after(calls):
+        real = supervised.roll_out
+
+        def interrupted(*arguments, **more):
+            nonlocal calls
+            calls -= 1
+            if calls < 0:
+                raise KeyboardInterrupt
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(supervised, "roll_out", interrupted)
+
+    first, second = (each["episodes"] for each in rounds_of(tmp_path / "whole")[1:])
+    assert second > 1
+    cut_after(first + 1)  # in the second round, after an episode by which thresholds moved
+    praxon(*settings, f"run_dir={tmp_path / 'cut'}", expect=130)
+    monkeypatch.undo()
+    praxon(*settings, "resume=true", f"run_dir={tmp_path / 'cut'}")
+    assert rounds_of(tmp_path / "cut") == rounds_of(tmp_path / "whole")
+    one, other = (tmp_path / name / "bundle" / "model.safetensors" for name in ("cut", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_method_has_a_gate_that_it_usually_takes(start, tmp_path, capsys):
+    praxon(*start, "method=thrifty_dagger", "dataset=null", f"run_dir={tmp_path}", expect=1)
+    assert "This gate learns from demonstrations what is new" in capsys.readouterr().err
