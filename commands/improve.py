@@ -25,7 +25,9 @@ from praxon.targets import load_option
 
 if TYPE_CHECKING:
     from praxon.learning.interactive.gates import Gate
-    from praxon.learning.interactive.methods import Method
+    from praxon.learning.interactive.methods import Method, Online
+    from praxon.policies.base import Policy
+    from praxon.policies.bundle import Bundle
 
 EPISODES_AT_MOST = 200
 """In a round: a policy that needs no help asks for none."""
@@ -95,6 +97,7 @@ class Improver:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.learning.interactive.gates import Gate
         from praxon.learning.interactive.records import record_features
         from praxon.policies.bundle import load_bundle
 
@@ -115,6 +118,10 @@ class Improver:
                 f"The demonstrations in '{dataset.root}' are of task '{dataset.contract.task}', not '{self.world.contract.task}'.",
             )
         self._gate(1).require(start.contract, self.demonstrations)
+        require(
+            method.online is None or type(gate).prepare is Gate.prepare,
+            f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
+        )
         if not self.demonstrations:
             console.print(
                 "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
@@ -154,10 +161,18 @@ class Improver:
         else:
             earlier = folder.with_name(f"{number - 1:02d}")
             before = json.loads((earlier / "round.json").read_text())
-            counts, report = self._watch(number, earlier / "bundle", folder / "rollouts")
-            result |= {"gate": report} if report else {}
-            bundle = load_bundle(earlier / "bundle")
-            result |= self._train(number, bundle, folder)
+            if self.method.online is not None:
+                bundle, counts = self._learn_while_acting(number, self.method.online, earlier / "bundle", folder)
+                if self.config.refit:
+                    result |= self._train_below(number, bundle, folder)
+                _save(folder / "bundle", bundle, bundle.policy)
+            else:
+                counts, report = self._watch(number, earlier / "bundle", folder / "rollouts")
+                result |= {"gate": report} if report else {}
+                bundle = load_bundle(earlier / "bundle")
+                trained, figures = self._train(number, bundle, folder)
+                _save(folder / "bundle", bundle, trained)
+                result |= figures
         result |= counts
         result["intervention_rate"] = round(counts["intervened"] / max(counts["env_steps"], 1), 4)
         for name in ("labels", "env_steps"):
@@ -166,6 +181,10 @@ class Improver:
         result |= {name: evaluated[name] for name in ("successes", "success_rate", "interval_95")}
         write_json(kept, result)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        if (folder / "loop").exists():
+            from praxon.learning.rl.rounds import tidy
+
+            tidy(folder / "loop")
         return result
 
     def _gate(self, number: int) -> "Gate":
@@ -234,7 +253,66 @@ class Improver:
         policy.close()
         return counts, gate.report()
 
-    def _train(self, number: int, bundle: Any, folder: Path) -> dict[str, Any]:
+    def _learn_while_acting(
+        self, number: int, online: "Online", earlier: Path, folder: Path
+    ) -> tuple["Bundle", dict[str, int]]:
+        """Actor and learner side by side, until the expert has given as many labels as asked; the bundle, and counts."""
+        from praxon.learning.rl.process import START, Work
+        from praxon.learning.rl.rounds import learn_while_acting, save_refined, write_rollouts
+        from praxon.policies.bundle import load_bundle
+
+        config, learner, loop = self.config, plain(self.config.learner), folder / "loop"
+        sizes = {"critics": learner["critics"], "hidden": learner["hidden"]}
+        if not (loop / START / "manifest.json").exists():
+            save_refined(loop / START, load_bundle(earlier), plain(config.refinement), sizes, config.seed)
+        schedule = {name: learner.pop(name) for name in ("updates_per_decision", "first", "publish_every")}
+        gamma = learner.pop("gamma")
+        # Two takeovers are a policy's step and one of the expert's apart at least.
+        lowest = -1 / (1 - gamma**2) if online.highest == 0 else -1.0
+        rollouts = [str(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number)]
+        work = Work(
+            task=task_of(config),
+            robot=plain(config.robot),
+            skill=config.skill,
+            gate=plain(config.gate),
+            seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
+            labels=config.labels,
+            env_steps=config.env_steps,
+            reward={"_target_": online.reward},
+            gamma=gamma,
+            settings={**learner, "lowest": lowest, "highest": online.highest},
+            schedule=schedule,
+            prefer_interventions=online.prefer_interventions,
+            seed=config.seed + number,
+            demonstrations=[str(dataset.root) for dataset in self.demonstrations],
+            earlier=rollouts,
+            threads=config.threads,
+        )
+        with progress_bar(f"round {number}: act and learn", config.labels) as advance:
+
+            def told(steps: int, labels: int) -> None:
+                advance(completed=min(labels, config.labels), note=f"{steps} steps")
+
+            bundle = learn_while_acting(loop, work, told)
+        about = {"improve": {"method": self.method.name, "round": number, "seed": config.seed}}
+        counts = write_rollouts(folder / "rollouts", loop, self.world, bundle.contract, about)
+        return bundle, counts
+
+    def _train_below(self, number: int, bundle: "Bundle", folder: Path) -> dict[str, Any]:
+        """Train the policy below a refined one on what the expert did, and put it back."""
+        from dataclasses import replace
+
+        from praxon.policies.refined import RefinedPolicy
+
+        refined = bundle.policy
+        assert isinstance(refined, RefinedPolicy)
+        below = replace(
+            bundle, policy=refined.base, config={**bundle.config, "policy": bundle.config["policy"]["base"]}
+        )
+        refined.base, figures = self._train(number, below, folder)
+        return figures
+
+    def _train(self, number: int, bundle: Any, folder: Path) -> tuple["Policy", dict[str, Any]]:
         """The policy of the round before, trained on demonstrations and all that was watched, half and half."""
         import torch
 
@@ -291,9 +369,8 @@ class Improver:
             )
         if padding is not None:
             policy.mask_padding = padding
-        _save(folder / "bundle", bundle, policy)
         last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-        return {"loss": last["loss"], "samples": sum(sizes)}
+        return policy, {"loss": last["loss"], "samples": sum(sizes)}
 
     def _evaluate(self, folder: Path) -> dict[str, Any]:
         from praxon.commands.eval import run as evaluate

@@ -3,6 +3,8 @@
 bc              the expert drives; every step, as it was done                     demonstrations, for comparison
 dagger          both drive, by chance; every step, with what the expert would do  Ross, Gordon, Bagnell, AISTATS 2011
 hg_dagger       the gate decides; the expert's steps, as they were done           Kelly et al., arXiv 1810.02890
+rlif        likewise, and that it took over: -1 before each takeover          Luo et al., arXiv 2311.12996
+hil_serl    likewise, and the task's reward                                   Luo et al., arXiv 2410.21845
 thrifty_dagger  the same, with a gate that learned what is new and what is risky  Hoque et al., arXiv 2109.08273
 """
 
@@ -18,6 +20,21 @@ from praxon.learning.interactive.records import EXPERT_ACTION, IS_INTERVENTION
 
 
 @dataclass(frozen=True)
+class Online:
+    """What reinforcement learning is told, beside what imitation is.
+
+    Args:
+        reward: class of the ``Reward``.
+        highest: no value is larger.
+        prefer_interventions: whether what the expert did counts as given data.
+    """
+
+    reward: str
+    highest: float
+    prefer_interventions: bool = False
+
+
+@dataclass(frozen=True)
 class Method:
     """One way of learning from an expert.
 
@@ -27,6 +44,7 @@ class Method:
         labels: the column that actions are taken from; what was executed where ``None``.
         only_interventions: whether steps that the policy drove are left out.
         usual_gate: name of the gate where none was chosen.
+        online: how it learns while it acts; nothing is learned before the end of a round where ``None``.
     """
 
     name: str
@@ -34,6 +52,7 @@ class Method:
     labels: str | None = None
     only_interventions: bool = False
     usual_gate: str = "stalled"
+    online: "Online | None" = None
 
     def keep(self, dataset: LeRobotDataset) -> np.ndarray | None:
         """Which frames are samples (num_frames,); all where ``None``."""
@@ -53,6 +72,18 @@ METHODS = {
         Method("dagger", lambda number, gate, beta: Mixture(beta**number), EXPERT_ACTION),
         Method("hg_dagger", lambda number, gate, beta: gate, only_interventions=True),
         Method("thrifty_dagger", lambda number, gate, beta: gate, only_interventions=True, usual_gate="thrifty"),
+        Method(
+            "rlif",
+            lambda number, gate, beta: gate,
+            only_interventions=True,
+            online=Online("praxon.learning.rl.decisions.TakeoverReward", highest=0.0),
+        ),
+        Method(
+            "hil_serl",
+            lambda number, gate, beta: gate,
+            only_interventions=True,
+            online=Online("praxon.learning.rl.decisions.TaskReward", highest=1.0, prefer_interventions=True),
+        ),
     )
 }
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from praxon.learning.rl.networks import EnsembleLinear
+from praxon.policies.networks.value import EnsembleLinear
 
 BATCH_SIZE, LEARNING_RATE = 100, 1e-3
 

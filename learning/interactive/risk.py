@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.learning.interactive.records import SUCCESS
-from praxon.learning.rl.networks import CriticEnsemble
+from praxon.policies.networks.value import CriticEnsemble
 
 BATCH_SIZE, LEARNING_RATE, TAU = 50, 1e-3, 0.02
 SUCCESSES = 5

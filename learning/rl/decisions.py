@@ -82,7 +82,7 @@ class TakeoverReward(Reward):
         """See ``Reward.steps``."""
         blamed, driven = _flags(columns, PRE_INTERVENTION), _flags(columns, IS_INTERVENTION)
         rewards = np.zeros(len(blamed))
-        for step in np.flatnonzero(blamed):
+        for step in map(int, np.flatnonzero(blamed)):
             first = step
             while first > max(0, step - self.blame_steps + 1) and not driven[first - 1]:
                 first -= 1

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from praxon.learning.rl.rlpd import CriticLearner, RlpdSettings
+from praxon.learning.rl.rlpd import CriticLearner, RlpdSettings, follow
 from praxon.policies.networks.value import CriticEnsemble
 from praxon.policies.refined import RefinedPolicy
 from praxon.policies.refinement import LatentNoise
@@ -94,9 +94,7 @@ class RefinementLearner(CriticLearner):
         self.optimizers["noise"].zero_grad()
         loss.backward()
         self.optimizers["noise"].step()
-        with torch.no_grad():
-            mine, theirs = list(self.noise_targets.parameters()), list(self.noise_critics.parameters())
-            torch._foreach_lerp_(mine, theirs, self.settings.tau)
+        follow(self.noise_targets, self.noise_critics, self.settings.tau)
         return float(loss.detach())
 
     def _target_value(self, state_MS: Tensor, chunk_MHA: Tensor) -> Tensor:

@@ -139,8 +139,7 @@ class CriticLearner(ABC):
         value_EB = self.critics(batch["state"], batch["action"])
         loss = (value_EB - y_B).square().mean()
         _step(self.critic_optimizer, loss)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.targets.parameters()), list(self.critics.parameters()), self.settings.tau)
+        follow(self.targets, self.critics, self.settings.tau)
         return {"critic_loss": float(loss.detach()), "value": float(value_EB.detach().mean())}
 
     def actor_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
@@ -184,6 +183,13 @@ class Rlpd(CriticLearner):
         """See ``CriticLearner.actor_value``: the mean over the critics."""
         action_BA, log_density_B = self.actor.sample(batch["state"], self.generator)
         return self.critics(batch["state"], action_BA).mean(dim=0), log_density_B
+
+
+def follow(targets: nn.Module, source: nn.Module, tau: float) -> None:
+    """Move targets by a share tau towards what they follow."""
+    mine: list[Tensor] = list(targets.parameters())
+    with torch.no_grad():
+        torch._foreach_lerp_(mine, list(source.parameters()), tau)
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

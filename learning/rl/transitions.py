@@ -26,7 +26,11 @@ AT_ONCE = 64
 def transition_dtype(policy: RefinedPolicy) -> np.dtype:
     """Of a transition in a journal."""
     sizes = policy.sizes
-    shapes = {"state": (sizes.state,), "action": (sizes.execute * sizes.components,), "next_state": (sizes.state,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "state": (sizes.state,),
+        "action": (sizes.execute * sizes.components,),
+        "next_state": (sizes.state,),
+    }
     shapes |= refinement_shapes(policy) | dict.fromkeys(SCALARS, ())
     numbers = [(name, "<i4", ()) for name in (EPISODE, START, EXPERT)]
     return record_dtype([*numbers, *((name, "<f4", shape) for name, shape in shapes.items())])
@@ -75,7 +79,7 @@ def transitions_of(
             states.append(state_MS)
             latents.append(latent_MNL)
             bases.append(base_MNHA)
-        state_MS, latent_MNL, base_MNHA = (torch.cat(parts).numpy() for parts in (states, latents, bases))
+        every_state, every_latent, every_base = (torch.cat(parts).numpy() for parts in (states, latents, bases))
         rows = {place: row for row, place in enumerate(places)}
         starts = [window_at(columns, names, decision.start, steps) for decision in decisions]
         window = {name: torch.from_numpy(np.stack([each[name] for each in starts])) for name in names}
@@ -88,15 +92,15 @@ def transitions_of(
             EPISODE: episode,
             START: decision.start,
             EXPERT: int(decision.expert),
-            "state": state_MS[here],
+            "state": every_state[here],
             "action": action_MD[index],
-            "next_state": state_MS[there],
+            "next_state": every_state[there],
             "reward": decision.reward,
             "discount": decision.discount,
             "mask": decision.mask,
-            BASE: base_MNHA[here],
-            NEXT_BASE: base_MNHA[there],
-            LATENT: latent_MNL[here],
+            BASE: every_base[here],
+            NEXT_BASE: every_base[there],
+            LATENT: every_latent[here],
         }
 
 

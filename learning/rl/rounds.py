@@ -1,0 +1,150 @@
+"""One round of learning while acting: a refined policy to begin with, two processes, and what they leave as a dataset."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from praxon.contract import PolicyContract
+from praxon.datasets.lerobot_writer import LeRobotWriter
+from praxon.errors import BundleError
+from praxon.learning.interactive.records import IS_INTERVENTION, SUCCESS, TERMINAL, TIMEOUT, record_features
+from praxon.learning.rl.actor import EPISODE, JOURNAL, STAMP, WEIGHTS, step_dtype
+from praxon.learning.rl.journal import read_journal
+from praxon.learning.rl.process import START, Work, supervise, write_work
+from praxon.learning.rl.published import Subscriber
+from praxon.policies.build import build_policy_for
+from praxon.policies.bundle import Bundle, load_bundle, save_bundle
+from praxon.policies.refined import RefinedPolicy
+from praxon.sim.world import World
+
+TARGET = "praxon.policies.refined.RefinedPolicy"
+
+
+def save_refined(
+    path: Path, bundle: Bundle, refinement: Mapping[str, Any], critics: Mapping[str, Any], seed: int
+) -> None:
+    """Write a bundle as a refined one, with critics that know nothing yet; one that is refined already stays what it is.
+
+    Args:
+        path: of the new bundle.
+        bundle: to be refined.
+        refinement: config of the ``Refinement``.
+        critics: ``critics`` and ``hidden`` of ``RefinedPolicy``.
+        seed: of the new weights.
+    """
+    config, policy = bundle.config, bundle.policy
+    if not isinstance(policy, RefinedPolicy):
+        described = {"_target_": TARGET, "base": config["policy"], "refinement": dict(refinement), **critics}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            refined = build_policy_for(described, bundle.contract)
+        assert isinstance(refined, RefinedPolicy)
+        refined.base.load_state_dict(policy.state_dict())
+        refined.normalizer.load_state_dict(policy.normalizer.state_dict())
+        config, policy = {**config, "policy": described}, refined
+    # Caches were calibrated for the policy alone, and figures measured of it.
+    engine = {name: value for name, value in bundle.engine.items() if name not in ("measured", "serving")}
+    save_bundle(path, policy, config, engine | ({"cache": None} if "cache" in engine else {}), bundle.card)
+
+
+def learn_while_acting(folder: Path, work: Work, told: Callable[[int, int], None]) -> Bundle:
+    """Run actor and learner in a folder that holds ``start``, to the end; goes on where they were.
+
+    Args:
+        folder: theirs.
+        work: what they do.
+        told: (steps, labels) of the actor so far.
+
+    Returns:
+        The bundle they began with, and in it the weights that were learned.
+    """
+    write_work(folder, work)
+    bundle = load_bundle(folder / START)
+    counted = Counted(folder, step_dtype_of(folder))
+    supervise(folder, lambda: told(*counted()))
+    weights = Subscriber(folder / WEIGHTS).newer()
+    if weights is None:
+        raise BundleError(f"The learner left no sound weights in '{folder / WEIGHTS}'.")
+    bundle.policy.load_state_dict(weights, strict=False)
+    return bundle
+
+
+def step_dtype_of(folder: Path) -> np.dtype:
+    """Of the steps in a folder's journal."""
+    contract = load_bundle(folder / START).contract
+    return step_dtype(contract, contract.chunk.num_execute)
+
+
+class Counted:
+    """Steps and labels in a journal so far; reads each record once.
+
+    Args:
+        folder: of the journal.
+        dtype: of a step.
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype) -> None:
+        self.path, self.dtype = folder / JOURNAL, dtype
+        self.steps, self.labels = 0, 0
+
+    def __call__(self) -> tuple[int, int]:
+        """Both."""
+        new = read_journal(self.path, self.dtype, self.steps)
+        self.steps += len(new)
+        self.labels += int(new[IS_INTERVENTION].sum())
+        return self.steps, self.labels
+
+
+def write_rollouts(
+    root: Path, folder: Path, world: World, contract: PolicyContract, metadata: Mapping[str, Any]
+) -> dict[str, int]:
+    """The steps of a journal as a dataset, and what happened in them.
+
+    Args:
+        root: of the dataset; one that was begun is gone on with.
+        folder: of the journal.
+        world: where it happened.
+        contract: of the policy.
+        metadata: of the dataset.
+    """
+    execute = contract.chunk.num_execute
+    records = read_journal(folder / JOURNAL, step_dtype(world.contract, execute))
+    counts = {"episodes": 0, "interventions": 0, "intervened": 0, "env_steps": len(records), "solved": 0}
+    extra = record_features(world.contract, execute)
+    names = [feature.name for feature in (*world.contract, *extra)]
+    with LeRobotWriter(
+        root,
+        world.contract,
+        world.instruction,
+        world.contract.robot,
+        extra_features=extra,
+        metadata=metadata,
+        resume=root.exists(),
+    ) as writer:
+        for number, episode in enumerate(np.unique(records[EPISODE])):
+            rows = records[records[EPISODE] == episode]
+            frames = {name: rows[name].copy() for name in names}
+            if not (frames[TERMINAL].any() or frames[TIMEOUT].any()):
+                frames[TIMEOUT][-1] = 1  # cut short: its actor was killed
+            if number >= writer.num_episodes:
+                writer.add_episode(frames, rows[STAMP])
+            driven = frames[IS_INTERVENTION].reshape(-1) != 0
+            counts["episodes"] += 1
+            counts["interventions"] += int(driven[0]) + int(np.count_nonzero(driven[1:] & ~driven[:-1]))
+            counts["intervened"] += int(driven.sum())
+            counts["solved"] += int(frames[SUCCESS].any())
+    counts["labels"] = counts["intervened"]
+    return counts
+
+
+def tidy(folder: Path) -> None:
+    """Leave what people read; transitions and checkpoints are made from the rollouts again where they are needed."""
+    for path in folder.iterdir():
+        if path.suffix == ".journal":
+            path.unlink()
+        elif path.name in (START, WEIGHTS, "checkpoints"):
+            shutil.rmtree(path)
