@@ -162,6 +162,7 @@ class Improver:
     def _watch(self, number: int, bundle: Path, root: Path) -> dict[str, int]:
         """Episodes until the expert has given as many labels as asked, on disk one by one."""
         from praxon.datasets.lerobot_writer import LeRobotWriter
+        from praxon.learning.interactive.foresight import Foresight
         from praxon.learning.interactive.records import record_features
         from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
         from praxon.policies.agent import ChunkAgent
@@ -170,7 +171,8 @@ class Improver:
         config, world = self.config, self.world
         runtime = open_runtime(bundle, serving={"threads": config.threads})
         policy = ChunkAgent(runtime, world.contract)
-        agent = SupervisedAgent(policy, self.expert, self.method.gate(number, self.gate, float(config.beta)))
+        gate = self.method.gate(number, self.gate, float(config.beta))
+        agent = SupervisedAgent(policy, self.expert, gate, Foresight(world))
         seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
         counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         with (

@@ -5,11 +5,25 @@ control. It sees no more of the world than its rule needs, and is a function of 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from praxon.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Where things lead from here, one and the other in control.
+
+    Args:
+        policy: what the policy's plan would come to, in the unit of the task's reward.
+        expert: what a good expert would come to.
+    """
+
+    policy: float
+    expert: float
 
 
 @dataclass(frozen=True)
@@ -22,6 +36,9 @@ class Moment:
         expert_action: (A,) what the expert would do.
         progress: of the task so far, 0 to 1, as the world's reward tells it.
         driving: whether the expert has control.
+        begins: whether the policy's chunk begins at this step.
+        outlook: (control steps to look ahead) -> what either would come to; nothing is looked at before a gate calls it.
+            ``None`` where nobody can look ahead.
     """
 
     step: int
@@ -29,6 +46,8 @@ class Moment:
     expert_action: np.ndarray
     progress: float
     driving: bool
+    begins: bool = False
+    outlook: Callable[[int], Outlook] | None = None
 
 
 class Gate(ABC):
