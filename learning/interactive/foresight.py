@@ -27,11 +27,14 @@ class Foresight:
         self._seed = seed
 
     def __call__(self, plan: np.ndarray, steps: int) -> Outlook:
-        """The mean reward over the next control steps of either; whoever solves the task early has 1 from there on.
+        """The reward that either would have at the end; whoever solves the task on the way has 1 at least.
+
+        The end says where a plan leads. The mean over the way there is that of a beginning which both share.
 
         Args:
-            plan: (T, A) the policy's actions from this step on; the last is held.
-            steps: control steps to look ahead.
+            plan: (T, A) the policy's actions from this step on. Beyond them nothing is looked at: a policy that held its last
+                action there would be blamed for waiting, however good its next plan.
+            steps: control steps to look ahead, at most.
 
         Raises:
             ConfigError: a world that cannot go back, or one without an expert.
@@ -39,6 +42,7 @@ class Foresight:
         if self._judge is None:
             self._judge = self.world.expert()
         self._judge.reset(self._seed)
-        expert = self.world.foresee(self._judge, steps)
-        policy = self.world.foresee(PlanAgent(plan), steps)
-        return Outlook(float(policy.mean()), float(expert.mean()))
+        ahead = min(steps, len(plan))
+        expert = self.world.foresee(self._judge, ahead)
+        policy = self.world.foresee(PlanAgent(plan), ahead)
+        return Outlook(float(policy[-1]), float(expert[-1]))

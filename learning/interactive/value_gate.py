@@ -14,11 +14,11 @@ from praxon.learning.interactive.gates import Gate, Moment, Outlook
 class Value(Gate):
     """Looks ahead when the policy makes a new plan, and every few steps; takes over where the expert would do better by ``gap``.
 
-    A look carries out 2 ``horizon`` control steps in the simulator.
+    A look carries out 2 ``horizon`` control steps in the simulator. Episodes are the same to the bit as without looking.
 
     Args:
-        gap: mean reward over the horizon by which the expert has to be better.
-        horizon: control steps to look ahead.
+        gap: reward at the end of the horizon by which the expert has to be better.
+        horizon: control steps to look ahead, or as far as the policy's chunk goes where that is nearer.
         every: steps between two looks, at most; while the expert drives, exactly.
         steps: least length of a takeover.
         back: share of ``gap`` that the policy's new plan may be worse by when it gets control back.
