@@ -196,6 +196,7 @@ class Improver:
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.datasets.lerobot_writer import LeRobotWriter
         from praxon.learning.interactive.experience import Experience
+        from praxon.learning.interactive.foresight import Foresight
         from praxon.learning.interactive.records import record_features
         from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
         from praxon.policies.agent import ChunkAgent
@@ -207,7 +208,7 @@ class Improver:
         gate = self._gate(number)
         before = [LeRobotDataset(root.parent.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number)]
         gate.prepare(Experience(self.demonstrations, before, runtime, config.seed + number))
-        agent = SupervisedAgent(policy, self.expert, gate)
+        agent = SupervisedAgent(policy, self.expert, gate, Foresight(world))
         seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
         counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         with (

@@ -248,14 +248,21 @@ class ChunkAgent:
             self._collect(stamp_ns)
         return self._executor.actions(stamp_ns, 1 + preview)
 
+    def begins(self, stamp_ns: int) -> bool:
+        """Whether the live chunk's first row is that of this instant."""
+        return self._executor.begins(stamp_ns)
+
+    def rest(self, stamp_ns: int) -> np.ndarray:
+        """What would be executed from this instant on if no other chunk came, (T, A); asking changes nothing.
+
+        Raises:
+            ContractError: there is no chunk.
+        """
+        return self._executor.rest(stamp_ns)
+
     def exhausted(self, stamp_ns: int) -> bool:
         """Whether the live chunk has no row for this instant, so that its last row is being held."""
         return self._executor.exhausted(stamp_ns)
-
-    @property
-    def decided_ns(self) -> int | None:
-        """Stamp of the observation that the live chunk was computed from; none before the first."""
-        return self._executor.begun_ns
 
     def warm_up(self, observation: Observation) -> float:
         """One inference in the caller's thread whose chunk is thrown away, and a reset: the first one is always slow.

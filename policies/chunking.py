@@ -161,6 +161,21 @@ class ChunkExecutor:
         rows = np.stack([self._action(self._live, stamp_ns + i * self._period_ns) for i in range(self._horizon)])
         return rows, max(0, min(self._horizon, self._horizon - used))
 
+    def begins(self, stamp_ns: int) -> bool:
+        """Whether the live chunk's first row belongs to this tick."""
+        return self._live is not None and self._ticks_since(self._live.stamp_ns, stamp_ns) == 0
+
+    def rest(self, stamp_ns: int) -> np.ndarray:
+        """Actions (T, A) of ``stamp_ns`` and the following ticks as far as the live chunk has rows, its last row at least.
+
+        Raises:
+            ContractError: there is no chunk.
+        """
+        rows, known = self.planned(stamp_ns)
+        if rows is None:
+            raise ContractError("The rest of a chunk was asked for before the first one.")
+        return rows[: max(known, 1)]
+
     def due(self, stamp_ns: int, ahead: int = 0) -> bool:
         """Whether it is time to ask for the next chunk.
 
@@ -170,11 +185,6 @@ class ChunkExecutor:
                 live one are used.
         """
         return self._live is None or self._ticks_since(self._live.stamp_ns, stamp_ns) >= self._num_execute - ahead
-
-    @property
-    def begun_ns(self) -> int | None:
-        """Stamp of the live chunk; none where there is no chunk."""
-        return None if self._live is None else self._live.stamp_ns
 
     def exhausted(self, stamp_ns: int) -> bool:
         """Whether no row belongs to this tick any more (or yet), so that at best the last row is held."""

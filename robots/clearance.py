@@ -41,6 +41,14 @@ class Clearance:
         self._measured_at = np.zeros(len(spec.joints))
         self._measured = np.full(2, -np.inf)
 
+    def snapshot(self) -> tuple[np.ndarray, np.ndarray]:
+        """What ``restore`` takes: where was measured last, and what."""
+        return self._measured_at, self._measured
+
+    def restore(self, kept: tuple[np.ndarray, np.ndarray]) -> None:
+        """Go on from a ``snapshot``."""
+        self._measured_at, self._measured = kept
+
     def covers(self, positions: np.ndarray, travel: np.ndarray) -> bool:
         """Whether the last measurement already proves positive margins at ``positions`` and within ``travel`` of them.
 

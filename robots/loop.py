@@ -80,6 +80,15 @@ class ControlLoop:
         self._wait()
         return tick
 
+    def beside(self, agent: Agent, subscribers: Sequence[Callable[[Tick], None]] = ()) -> "ControlLoop":
+        """A loop at the same tick on the same robot and filter: to see what would come of another agent.
+
+        Who runs it puts robot and filter back as they were.
+        """
+        other = ControlLoop(self.robot, agent, self.safety, subscribers)
+        other._index, other._deadline_ns = self._index, self._deadline_ns
+        return other
+
     def _skip_missed(self) -> int:
         """Go on to the tick of the grid that has begun last; how many were missed."""
         missed = max(0, (self.robot.now_ns() - self._deadline_ns) // self.period_ns)

@@ -55,6 +55,14 @@ class _Released(NamedTuple):
         return _State(motion if steps <= len(self.braking) else Motion.rest(motion.position), None, floor)
 
 
+class FilterState(NamedTuple):
+    """All that a filter remembers between two calls."""
+
+    start: _State | None
+    released: _Released | None
+    measured: tuple[np.ndarray, np.ndarray]
+
+
 class SafetyFilter:
     """Turns asked joint positions into a command that keeps every limit of the robot.
 
@@ -116,6 +124,15 @@ class SafetyFilter:
         motion = Motion.rest(np.clip(positions, lower, upper))
         self._start = _State(motion, None, np.minimum(self._clearance.measure(motion.position), 0.0))
         self._released = None
+
+    def snapshot(self) -> FilterState:
+        """What ``restore`` takes."""
+        return FilterState(self._start, self._released, self._clearance.snapshot())
+
+    def restore(self, state: FilterState) -> None:
+        """Go on from a ``snapshot``, as if nothing had been filtered since."""
+        self._start, self._released = state.start, state.released
+        self._clearance.restore(state.measured)
 
     def filter(
         self, actions: np.ndarray | None, observation_stamp_ns: int, now_ns: int, lookahead: int = 0

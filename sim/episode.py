@@ -1,11 +1,13 @@
 """A task on a robot as a world: reset from a seed, run the control loop, judge."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import mujoco
 import numpy as np
 
 from praxon.contract import Observation, PolicyContract
+from praxon.errors import ConfigError
 from praxon.robots.base import Agent
 from praxon.robots.cartesian import CartesianAgent, ToolPoses
 from praxon.robots.hold import HoldAgent
@@ -38,6 +40,8 @@ class Simulation(World):
         self.safety = SafetyFilter(scene.robot, contract.chunk.control_period_s, contract.max_observation_age_s)
         self._poses = ToolPoses(scene.robot) if contract.action.kind == "pose" else None
         self._cartesian: CartesianAgent | None = None
+        self._loop: ControlLoop | None = None
+        self._moving: MovingTarget | None = None
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin the episode of this seed; returns the joint positions (num_joints,) at which the robot stands."""
@@ -88,11 +92,25 @@ class Simulation(World):
         start = self.reset(seed)
         self._cartesian = agent if isinstance(agent, CartesianAgent) else None
         task, period_s = self.task, self.contract.chunk.control_period_s
+        self._moving = None
         if task.moving is not None and task.target is not None:
-            subscribers = [MovingTarget(self.scene, task.target, task.moving, seed, period_s), *subscribers]
-        loop = ControlLoop(self.robot, agent, self.safety, subscribers)
-        loop.reset(start, seed)
-        return loop.tick
+            self._moving = MovingTarget(self.scene, task.target, task.moving, seed, period_s)
+            subscribers = [self._moving, *subscribers]
+        self._loop = ControlLoop(self.robot, agent, self.safety, subscribers)
+        self._loop.reset(start, seed)
+        return self._loop.tick
+
+    def _beside(self, agent: Agent) -> tuple[Callable[[], Tick], Callable[[], None]]:
+        if self._loop is None:
+            raise ConfigError("Nothing can be foreseen before an episode has begun; World.run begins one.")
+        robot, safety = self.robot.snapshot(), self.safety.snapshot()
+        moving = [] if self._moving is None else [copy(self._moving)]
+
+        def restore() -> None:
+            self.robot.restore(robot)
+            self.safety.restore(safety)
+
+        return self._loop.beside(agent, moving).tick, restore
 
     def _judge(self) -> Judgement:
         return Judgement(self.task.reward(self.scene), self.task.success(self.scene), self.task.metrics(self.scene))

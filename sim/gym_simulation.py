@@ -6,6 +6,7 @@ that which does nothing.
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from praxon.errors import ConfigError
 from praxon.robots.base import Agent, SafeCommand, SafetyReport
 from praxon.robots.loop import Tick
 from praxon.sim.gym_features import REACHED, WANTED, Reader, features, is_goal_space, reader
+from praxon.sim.gym_snapshot import snapshot
 from praxon.sim.gym_task import GymTask, Script
 from praxon.sim.rendering import rendering_problem
 from praxon.sim.world import Judgement, Pictures, World
@@ -169,18 +171,28 @@ class GymSimulation(World):
     def _start(self, agent: Agent, seed: int, subscribers: Sequence[Callable[[Tick], None]]) -> Callable[[], Tick]:
         self._reset(seed)
         agent.reset(seed)
+        return partial(self._tick, agent, subscribers)
 
-        def step() -> Tick:
-            observation = self.observe()
-            asked = agent.act(observation)
-            command = self._command(asked, observation.stamp_ns)
-            tick = Tick(self._steps, observation, None if asked is None else asked[0], command)
-            for notify in subscribers:
-                notify(tick)
-            self._step(command.positions[0])
-            return tick
+    def _beside(self, agent: Agent) -> tuple[Callable[[], Tick], Callable[[], None]]:
+        restore_env = snapshot(self.env)
+        kept = self.observed, self._last, self._steps, self._return, self._judgement
 
-        return step
+        def restore() -> None:
+            restore_env()
+            self.observed, self._last, self._steps, self._return, self._judgement = kept
+
+        return partial(self._tick, agent, ()), restore
+
+    def _tick(self, agent: Agent, subscribers: Sequence[Callable[[Tick], None]]) -> Tick:
+        """One control step."""
+        observation = self.observe()
+        asked = agent.act(observation)
+        command = self._command(asked, observation.stamp_ns)
+        tick = Tick(self._steps, observation, None if asked is None else asked[0], command)
+        for notify in subscribers:
+            notify(tick)
+        self._step(command.positions[0])
+        return tick
 
     def _command(self, asked: np.ndarray | None, stamp_ns: int) -> SafeCommand:
         causes: tuple[str, ...] = ()
@@ -224,7 +236,7 @@ def _constant(value: np.ndarray, observation: Any) -> np.ndarray:
 
 
 class _ExpertAgent:
-    """A script that reads the environment's own observation, which features may leave out."""
+    """A script that reads the environment's own observation, which features may leave out; a copy, since some write into it."""
 
     def __init__(self, world: GymSimulation, script: Script) -> None:
         self._world, self._script = world, script
@@ -234,7 +246,7 @@ class _ExpertAgent:
 
     def act(self, observation: Observation) -> np.ndarray:
         """(1, A) the script's action, inside the action space."""
-        return self._world.bounded(np.asarray(self._script(self._world.observed), np.float64).ravel())[None]
+        return self._world.bounded(np.asarray(self._script(deepcopy(self._world.observed)), np.float64).ravel())[None]
 
 
 class _IdleAgent:

@@ -1,7 +1,9 @@
 """SimRobot: a robot backed by MuJoCo, with the same interface as hardware; its clock is simulation time."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import partial
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -22,6 +24,17 @@ _DIVERGENCE = [
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
+
+
+class RobotState(NamedTuple):
+    """Where a simulated robot and its world are: MuJoCo's data as a whole, the servos' reference and its target.
+
+    Poses and contacts are kept with it. They are those before the last physics step, and computed anew would be others.
+    """
+
+    data: mujoco.MjData
+    reference: np.ndarray
+    target: np.ndarray
 
 
 class SimRobot:
@@ -57,6 +70,15 @@ class SimRobot:
         """Begin at rest with the servos' reference at ``positions`` (num_joints,)."""
         self._reference = np.array(positions)
         self._target = self._reference
+
+    def snapshot(self) -> RobotState:
+        """What ``restore`` takes."""
+        return RobotState(copy(self.scene.data), self._reference, self._target)
+
+    def restore(self, state: RobotState) -> None:
+        """Put robot and world back as they were at a ``snapshot``, to the bit."""
+        mujoco.mj_copyData(self.scene.data, self.scene.model, state.data)
+        self._reference, self._target = state.reference, state.target
 
     def aim(self, goal: Mapping[str, np.ndarray], instruction: str) -> None:
         """Fix what goals and the task are in this episode; the objects must lie at their start.

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from praxon.contract import Observation, PolicyContract
+from praxon.errors import ConfigError
 from praxon.robots.base import Agent
 from praxon.robots.loop import Tick
 
@@ -123,6 +124,17 @@ class World(ABC):
     def _start(self, agent: Agent, seed: int, subscribers: Sequence[Callable[[Tick], None]]) -> Callable[[], Tick]:
         """Reset world and agent; returns what carries out one control step."""
 
+    def _beside(self, agent: Agent) -> tuple[Callable[[], Tick], Callable[[], None]]:
+        """What carries out one control step of another agent from the present state, and what puts everything back.
+
+        Raises:
+            ConfigError: this world cannot go back.
+        """
+        raise ConfigError(
+            f"What comes of a plan cannot be foreseen in a {type(self).__name__} ('{self.contract.task}'): it cannot go back to "
+            "where it was."
+        )
+
     @abstractmethod
     def _judge(self) -> Judgement:
         """The world's opinion of the step just taken."""
@@ -130,6 +142,36 @@ class World(ABC):
     def _totals(self) -> dict[str, float]:
         """Figures of a whole episode, by name."""
         return {}
+
+    def foresee(self, agent: Agent, steps: int) -> np.ndarray:
+        """What would come of it if ``agent`` had control from this step on; the episode then goes on as if nobody had looked.
+
+        Everything passes by the same way as in the episode itself, what keeps the world safe included. For agents to call while
+        they decide, about themselves or others; the one asked about is not reset.
+
+        Args:
+            agent: who would act.
+            steps: control steps to look ahead, at least 1.
+
+        Returns:
+            (steps,) reward after each. From success on, and where the world ends the episode, the last one stays; at success it
+            counts as 1 at least.
+
+        Raises:
+            ConfigError: this world cannot go back to where it was, or an episode has not begun.
+        """
+        step, restore = self._beside(agent)
+        rewards: list[float] = []
+        try:
+            while len(rewards) < steps:
+                step()
+                judgement = self._judge()
+                rewards.append(max(1.0, judgement.reward) if judgement.success else judgement.reward)
+                if judgement.success or judgement.ended:
+                    break
+        finally:
+            restore()
+        return np.array(rewards + [rewards[-1]] * (steps - len(rewards)))
 
     def run(
         self,

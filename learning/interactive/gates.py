@@ -5,7 +5,7 @@ control. It sees no more of the world than its rule needs, and is a function of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """Where things lead from here, one and the other in control.
+
+    Args:
+        policy: what the policy's plan would come to, in the unit of the task's reward.
+        expert: what a good expert would come to.
+    """
+
+    policy: float
+    expert: float
+
+
+@dataclass(frozen=True)
 class Moment:
     """What a gate decides by.
 
@@ -30,6 +43,9 @@ class Moment:
         progress: of the task so far, 0 to 1, as the world's reward tells it.
         driving: whether the expert has control.
         features: what is observed, by name.
+        begins: whether the policy's chunk begins at this step.
+        outlook: (control steps to look ahead) -> what either would come to; nothing is looked at before a gate calls it.
+            ``None`` where nobody can look ahead.
     """
 
     step: int
@@ -38,6 +54,8 @@ class Moment:
     progress: float
     driving: bool
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    begins: bool = False
+    outlook: Callable[[int], Outlook] | None = None
 
 
 class Gate(ABC):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from praxon.contract import Observation
+from praxon.learning.interactive.foresight import Foresight
 from praxon.learning.interactive.gates import Gate, Moment
 from praxon.learning.interactive.records import Step, columns
 from praxon.policies.agent import ChunkAgent
@@ -27,10 +28,11 @@ class SupervisedAgent:
         policy: who learns.
         expert: who helps.
         gate: who drives.
+        foresight: for gates that look ahead, in the world that the robot is in; ``None``: they cannot.
     """
 
-    def __init__(self, policy: ChunkAgent, expert: Agent, gate: Gate) -> None:
-        self.policy, self.expert, self.gate = policy, expert, gate
+    def __init__(self, policy: ChunkAgent, expert: Agent, gate: Gate, foresight: Foresight | None = None) -> None:
+        self.policy, self.expert, self.gate, self.foresight = policy, expert, gate, foresight
         self.progress = 0.0
         """Of the task, as the rollout was told last."""
         self._rows = max(PREVIEW, policy.contract.chunk.num_execute)
@@ -40,6 +42,8 @@ class SupervisedAgent:
         """Start an episode, the policy in control."""
         for agent in (self.policy, self.expert, self.gate):
             agent.reset(seed)
+        if self.foresight is not None:
+            self.foresight.reset(seed)
         self.driving, self.progress, self._step = False, 0.0, 0
         self.actions: tuple[np.ndarray, np.ndarray] | None = None
         self.plan, self.decided = np.zeros((0, 0)), False
@@ -53,11 +57,17 @@ class SupervisedAgent:
             self.actions = None
             return None
         self.actions, self.plan = (drawn[0], shown[0]), drawn[: self.policy.contract.chunk.num_execute]
-        self.decided = self.policy.decided_ns == observation.stamp_ns
-        moment = Moment(self._step, drawn[0], shown[0], self.progress, self.driving, features=observation.features)
+        self.decided = self.policy.begins(observation.stamp_ns)
+        moment = self._moment(observation, *self.actions)
         self.driving = self.gate.expert_drives(moment)
         self._step += 1
         return shown if self.driving else drawn
+
+    def _moment(self, observation: Observation, drawn: np.ndarray, shown: np.ndarray) -> Moment:
+        foresight, stamp_ns = self.foresight, observation.stamp_ns
+        outlook = None if foresight is None else lambda steps: foresight(self.policy.rest(stamp_ns), steps)
+        features = observation.features
+        return Moment(self._step, drawn, shown, self.progress, self.driving, features, self.decided, outlook)
 
 
 @dataclass(frozen=True)

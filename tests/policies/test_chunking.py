@@ -174,3 +174,25 @@ def test_quaternions_are_blended_on_the_short_way():
     for at in (4, 4.5, 5, 6):
         np.testing.assert_allclose(executor.actions(tick(at))[0], q, atol=1e-12)
     assert (rows[1] == -q).all()  # the caller's array is left alone
+
+
+def test_the_rest_of_a_chunk_is_what_is_executed_if_no_other_comes_and_asking_changes_nothing():
+    asked, executor = (ChunkExecutor(CHUNK, blend_steps=2) for _ in range(2))
+    with pytest.raises(ContractError, match="before the first one"):
+        asked.rest(tick(0))
+    assert not asked.begins(tick(0))
+    for each in (asked, executor):
+        each.add(np.zeros((8, 1)), tick(0))
+        each.actions(tick(3))
+        each.add(ramp(4)[:, :1], tick(4))
+    came = [executor.actions(tick(4))[0]]
+    asked.actions(tick(4))
+    rest = asked.rest(tick(4))
+    for index in range(5, 12):
+        came.append(executor.actions(tick(index))[0])
+        np.testing.assert_array_equal(asked.actions(tick(index))[0], came[-1])
+        np.testing.assert_array_equal(asked.rest(tick(index))[:1], came[-1:])
+        assert len(asked.rest(tick(index))) == 12 - index
+    np.testing.assert_array_equal(rest, came)
+    assert [executor.begins(tick(index)) for index in (3, 4, 4.4, 5)] == [False, True, True, False]
+    assert len(asked.rest(tick(30))) == 1  # held

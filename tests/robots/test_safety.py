@@ -324,3 +324,21 @@ def test_names_that_are_not_in_the_model_are_refused():
         Ticking(replace(PANDA, tool_site="tol"), 0.05, 0.2)
     with pytest.raises(RobotError, match=r"body 'hnd' .*Did you mean 'hand'.*link0"):
         Ticking(replace(PANDA, self_distance_pairs=(("hnd", "link0"),)), 0.05, 0.2)
+
+
+def test_a_filter_that_was_restored_goes_on_as_if_nothing_had_been_asked_in_between():
+    random = np.random.default_rng(7)
+    asked = list(hostile(random, 60))
+    plain = run(Ticking(PANDA, 0.05, 0.2), HOME, asked)
+    safety, found = Ticking(PANDA, 0.05, 0.2), []
+    safety.reset(HOME)
+    for action in asked:
+        kept, now_ns = safety.snapshot(), safety.now_ns
+        for other in hostile(random, 3):
+            safety.step(None if other is None else other[None])
+        safety.restore(kept)
+        safety.now_ns = now_ns
+        for before, after in zip(kept.measured, safety.snapshot().measured, strict=True):
+            np.testing.assert_array_equal(after, before)
+        found.append(safety.step(None if action is None else action[None]).positions[0])
+    np.testing.assert_array_equal(found, plain)
