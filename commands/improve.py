@@ -20,7 +20,6 @@ from praxon.commands._run import Run, console, plain, progress_bar, require, req
 from praxon.commands._windows import joined_windows
 from praxon.sim.factory import make_world
 from praxon.sim.seeds import Purpose, episode_seeds
-from praxon.sim.skill import skilled_expert
 
 if TYPE_CHECKING:
     from praxon.learning.interactive.methods import Method
@@ -43,10 +42,12 @@ def run(config: Config) -> dict[str, Any]:
     require(config.beta <= 1, f"beta is {config.beta}; a probability is needed.")
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import method_of
+    from praxon.learning.interactive.operators import Operator
     from praxon.policies.build import build_part
 
     method = method_of(str(config.method))
     gate = build_part(plain(config.gate), Gate)
+    operator = build_part(plain(config.operator), Operator)
     run_dir = Path(str(config.run_dir)) if config.run_dir else None
     begun = run_dir is not None and (run_dir / "rounds").exists()
     require(
@@ -55,7 +56,7 @@ def run(config: Config) -> dict[str, Any]:
     )
     if begun and run_dir is not None:
         _require_same(config, run_dir / "config.yaml")
-    improver = Improver(config, method, gate)
+    improver = Improver(config, method, gate, operator)
     work = Run("improve", config)
     work.start(replace=not begun)
     done: list[dict[str, Any]] = []
@@ -86,22 +87,28 @@ def run(config: Config) -> dict[str, Any]:
 class Improver:
     """Rounds of watching, training and evaluating; a round that is finished is not done again."""
 
-    def __init__(self, config: Config, method: "Method", gate: Any) -> None:
+    def __init__(self, config: Config, method: "Method", gate: Any, operator: Any) -> None:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.learning.interactive.operators import Scripted
         from praxon.learning.interactive.records import record_features
         from praxon.policies.bundle import load_bundle
 
         torch.set_num_threads(config.threads)
-        self.config, self.method, self.gate = config, method, gate
+        self.config, self.method = config, method
         start = load_bundle(Path(str(config.bundle)))
         self.world = make_world(task_of(config), plain(config.robot), policy_contract=start.contract)
         require(
             self.world.contract.action.kind != "pose",
             "This policy commands tool poses and the expert joints; what either would do is compared in joints only.",
         )
-        self.expert = skilled_expert(self.world, config.skill)
+        require(
+            method.labels is None or isinstance(operator, Scripted),
+            f"method={method.name} asks at every step what would be done, which a person says while driving only; "
+            "method=hg_dagger learns from that.",
+        )
+        self.help = operator.at(self.world, config.skill, gate)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
         for dataset in self.demonstrations:
             dataset.require(start.contract)
@@ -166,11 +173,12 @@ class Improver:
         from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
         from praxon.policies.agent import ChunkAgent
         from praxon.policies.denoising.backends.registry import open_runtime
+        from praxon.robots.teleoperation.intervention import Mark
 
         config, world = self.config, self.world
         runtime = open_runtime(bundle, serving={"threads": config.threads})
         policy = ChunkAgent(runtime, world.contract)
-        agent = SupervisedAgent(policy, self.expert, self.method.gate(number, self.gate, float(config.beta)))
+        agent = SupervisedAgent(policy, self.help.expert, self.method.gate(number, self.help.gate, float(config.beta)))
         seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
         counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         with (
@@ -191,7 +199,9 @@ class Improver:
             for seed in seeds[counts["episodes"] :]:
                 if counts["labels"] >= config.labels:
                     break
-                rollout = roll_out(world, agent, seed)
+                rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
+                while rollout.mark == Mark.DISCARD:
+                    rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
                 # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
                 if counts["episodes"] == writer.num_episodes:
                     writer.add_episode(rollout.frames, rollout.stamps_ns)
