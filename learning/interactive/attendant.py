@@ -15,7 +15,9 @@ LOOKED_EVERY_S = 0.02
 class Shown(Protocol):
     """A window on the world."""
 
-    closed: bool
+    @property
+    def closed(self) -> bool:
+        """Whether the person has closed it."""
 
     def show(self, state: str) -> None:
         """Draw the world as it is, and say who drives."""
@@ -57,12 +59,11 @@ class Attendant:
 
     def __call__(self, tick: Tick) -> None:
         """Wait until this tick's command is due to be carried out."""
-        self.operator.commanded = tick.command.positions[0]
+        self.operator.sent(tick.command)
         self._show("you drive" if self.operator.driving else "the policy drives")
-        if tick.index == 0:
-            self._due_ns = self._clock()
-        self._due_ns = max(self._due_ns, self._clock())
-        self._sleep((self._due_ns - self._clock()) / 1e9)
+        now_ns = self._clock()
+        self._due_ns = now_ns if tick.index == 0 else max(self._due_ns, now_ns)
+        self._sleep((self._due_ns - now_ns) / 1e9)
         self._wait_while_paused()
         self._due_ns += self._period_ns
 

@@ -64,17 +64,25 @@ class ByHand(Operator):
     Args:
         device: config of a ``Device``.
         window: whether the world is shown in a window; ``None``: where there is a display, or the device needs one.
+        episode_s: how long an episode lasts at most, pauses left out [s]; ``None``: as the task says, for experts who are quick.
         stale_s, takeover_ticks: as in ``OperatorAgent``.
+
+    Raises:
+        ConfigError: an episode that does not last.
     """
 
     def __init__(
         self,
         device: Mapping[str, Any],
         window: bool | None = None,
+        episode_s: float | None = 60.0,
         stale_s: float = 0.3,
         takeover_ticks: int = 3,
     ) -> None:
+        if episode_s is not None and not episode_s > 0:
+            raise ConfigError(f"An episode lasts {episode_s} s; more than 0 is needed.")
         self.device: Device = build_part(device, Device)
+        self.episode_s = episode_s
         self.window, self.stale_s, self.takeover_ticks = window, stale_s, takeover_ticks
 
     def at(self, world: World, skill: float, gate: Gate) -> Help:
@@ -89,6 +97,8 @@ class ByHand(Operator):
             )
         scene, contract = world.scene, world.contract
         operator = OperatorAgent(scene.robot, contract, self.device, self.stale_s, self.takeover_ticks)
+        if self.episode_s is not None:
+            world.step_limit = max(1, round(self.episode_s / contract.chunk.control_period_s))
         shows = self.device.needs_window or self.window
         if shows or (self.window is None and display_problem() is None):
             window = Window(scene.model, scene.data, self.device.keys, self.device.press)

@@ -12,6 +12,8 @@ import numpy as np
 
 from praxon.contract import Observation, PolicyContract
 from praxon.errors import ConfigError, ContractError, RobotError
+from praxon.robots.base import SafeCommand
+from praxon.robots.clearance import CAUSES
 from praxon.robots.kinematics import ToolKinematics
 from praxon.robots.spec import RobotSpec
 from praxon.robots.teleoperation.intervention import Device, Gripper, Intervention, Mark
@@ -23,6 +25,9 @@ class OperatorAgent:
     *Takeover.* The operator has control once ``takeover_ticks`` messages in a row asked for it, and until one does not.
 
     *Silence.* A message older than ``stale_s`` moves nothing: the arm holds, and control stays where it was.
+
+    *At the edge* of the workspace the safety filter holds the arm back. The pose then goes on from where the arm was let go, and
+    at a lower speed, for there the filter lets through only what every joint can do at once: so it comes off again.
 
     *Without control* it asks for what was commanded last: who is given control anyhow holds still.
 
@@ -42,7 +47,9 @@ class OperatorAgent:
     SPEED_M_S, SPEED_RAD_S = 0.35, 2.0
     """Fastest the tool is moved and turned, whatever a device says [m/s], [rad/s]; those of the scripted experts."""
     LEASH_M, LEASH_RAD = 0.06, 0.35
-    """How far ahead of the measured tool the pose may run; lag takes less than that, a table in the way more."""
+    """How far ahead of the measured tool the pose may run; lag takes less than that, a thing in the way more."""
+    SLOWEST = 1 / 16
+    """Share of the velocity that is asked for where the safety filter holds the arm back, halved from 1 tick by tick."""
 
     def __init__(
         self,
@@ -72,7 +79,7 @@ class OperatorAgent:
         self.device, self._robot, self._clock = device, robot, clock
         self._joints = joints.name
         self._order = np.array([joints.names.index(name) for name in robot.joint_names])
-        self._gripper = None if robot.gripper is None else robot.index(robot.gripper)
+        self._fingers = [] if robot.gripper is None else [robot.index(robot.gripper)]
         self._lower, self._upper = robot.limit("lower"), robot.limit("upper")
         self._period_s = contract.chunk.control_period_s
         self._stale_ns, self._takeover_ticks = round(stale_s * 1e9), takeover_ticks
@@ -90,12 +97,23 @@ class OperatorAgent:
         self.driving = False
         """Whether the operator has control."""
         self.commanded: np.ndarray | None = None
-        """(num_joints,) what the robot was sent last, whoever drove; to be set by whoever sends it."""
-        self._asked = 0
+        """(num_joints,) what the robot was sent last, whoever drove."""
+        self._asked, self._share = 0, 1.0
         self._target: np.ndarray | None = (
             None  # (num_joints,) what was asked for at the last tick, None without control
         )
         self._pose = mink.SE3.identity()
+
+    def sent(self, command: SafeCommand) -> None:
+        """What the safety filter made of this tick's action, whosever it was."""
+        self.commanded = command.positions[0]
+        held_back = not set(command.report.causes).isdisjoint(CAUSES)
+        self._share = max(self._share / 2, self.SLOWEST) if held_back else min(2 * self._share, 1.0)
+        if self._target is not None and held_back:
+            gripper = self._target[self._fingers]
+            self._target = self.commanded.copy()
+            self._target[self._fingers] = gripper
+            self._pose = self._kinematics.tool(self._target)
 
     def listen(self) -> None:
         """Take the newest message; what it says of episode and gripper is kept until it was acted on."""
@@ -105,11 +123,11 @@ class OperatorAgent:
         self.message = message
         if message.mark != Mark.NONE:
             self.mark = message.mark
-        if self._target is not None and self._gripper is not None and message.gripper != Gripper.KEEP:
-            lower, upper = self._lower[self._gripper], self._upper[self._gripper]
-            is_open = self._target[self._gripper] > (lower + upper) / 2
-            opens = not is_open if message.gripper == Gripper.TOGGLE else message.gripper == Gripper.OPEN
-            self._target[self._gripper] = upper if opens else lower
+        if self._target is not None and message.gripper != Gripper.KEEP:
+            lower, upper = self._lower[self._fingers], self._upper[self._fingers]
+            is_open = self._target[self._fingers] > (lower + upper) / 2
+            opens = ~is_open if message.gripper == Gripper.TOGGLE else message.gripper == Gripper.OPEN
+            self._target[self._fingers] = np.where(opens, upper, lower)
 
     def act(self, observation: Observation) -> np.ndarray:
         """(1, num_joints) joint targets of this tick."""
@@ -125,9 +143,9 @@ class OperatorAgent:
             return (positions if self.commanded is None else self.commanded)[None]
         if self._target is None:
             self._target = np.clip(positions, self._lower, self._upper)
-            if self._gripper is not None and self.commanded is not None:
+            if self.commanded is not None:
                 # Fingers that hold something are short of what they were sent, and let go where that is taken back.
-                self._target[self._gripper] = self.commanded[self._gripper]
+                self._target[self._fingers] = self.commanded[self._fingers]
             self._pose = self._kinematics.tool(self._target)
         if message is not None and fresh:
             self._move(positions, message)
@@ -138,8 +156,8 @@ class OperatorAgent:
         linear = np.array(message.linear, np.float64)
         if self._target is None or not (np.isfinite(linear).all() and np.isfinite(message.yaw_rate)):
             return
-        linear *= min(1.0, self.SPEED_M_S / max(float(np.linalg.norm(linear)), 1e-9))
-        turn = float(np.clip(message.yaw_rate, -self.SPEED_RAD_S, self.SPEED_RAD_S)) * self._period_s
+        linear *= self._share * min(1.0, self.SPEED_M_S / max(float(np.linalg.norm(linear)), 1e-9))
+        turn = float(np.clip(message.yaw_rate, -self.SPEED_RAD_S, self.SPEED_RAD_S)) * self._share * self._period_s
         tool = self._kinematics.tool(positions)
         here, spin = self._pose.translation(), self._pose.rotation()
         there, spun = here + linear * self._period_s, mink.SO3.from_z_radians(turn) @ spin
@@ -155,8 +173,7 @@ class OperatorAgent:
             joints = self._kinematics.step(self._pose)
         except RobotError:  # as far as it is known how to go
             return
-        if self._gripper is not None:
-            joints[self._gripper] = self._target[self._gripper]
+        joints[self._fingers] = self._target[self._fingers]
         self._target = joints
 
 
