@@ -1,13 +1,18 @@
 """Window: MuJoCo's viewer on a running simulation, which tells the keys that are pressed in it."""
 
+import atexit
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 
 import mujoco
 
 from praxon.errors import ConfigError
+
+CLOSING_S = 10.0
+"""A picture that is being drawn is waited for so long [s]."""
 
 
 class Window:
@@ -34,13 +39,17 @@ class Window:
             raise ConfigError(problem)
         import mujoco.viewer
 
+        before = set(threading.enumerate())
         try:
             self._viewer = mujoco.viewer.launch_passive(
                 model, data, key_callback=pressed, show_left_ui=False, show_right_ui=False
             )
         except RuntimeError as error:  # macOS, where windows belong to the main thread
             raise ConfigError(f"MuJoCo's viewer cannot be opened: {error}.") from error
+        self._drawing = set(threading.enumerate()) - before
         self._keys, self._said = "\n".join(keys), ""
+        # Before the viewer's own, which takes GLFW away from a thread that still draws: X then never lets the process end.
+        atexit.register(self.close)
 
     @property
     def closed(self) -> bool:
@@ -55,8 +64,10 @@ class Window:
             self._said = state
 
     def close(self) -> None:
-        """Close it."""
+        """Close it, and wait until nothing is drawn any more."""
         self._viewer.close()
+        for thread in self._drawing:
+            thread.join(CLOSING_S)
 
 
 def display_problem() -> str | None:
