@@ -20,7 +20,6 @@ from praxon.commands._run import Run, console, plain, progress_bar, require, req
 from praxon.commands._windows import joined_windows
 from praxon.sim.factory import make_world
 from praxon.sim.seeds import Purpose, episode_seeds
-from praxon.sim.skill import skilled_expert
 from praxon.targets import load_option
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ def run(config: Config) -> dict[str, Any]:
     require(config.beta <= 1, f"beta is {config.beta}; a probability is needed.")
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import method_of
+    from praxon.learning.interactive.operators import Operator
     from praxon.policies.build import build_part
 
     method = method_of(str(config.method))
@@ -54,6 +54,7 @@ def run(config: Config) -> dict[str, Any]:
         with open_dict(config):
             config.gate = load_option("gate", method.usual_gate)
     gate = build_part(plain(config.gate), Gate)
+    operator = build_part(plain(config.operator), Operator)
     run_dir = Path(str(config.run_dir)) if config.run_dir else None
     begun = run_dir is not None and (run_dir / "rounds").exists()
     require(
@@ -62,7 +63,7 @@ def run(config: Config) -> dict[str, Any]:
     )
     if begun and run_dir is not None:
         _require_same(config, run_dir / "config.yaml")
-    improver = Improver(config, method, gate)
+    improver = Improver(config, method, gate, operator)
     work = Run("improve", config)
     work.start(replace=not begun)
     done: list[dict[str, Any]] = []
@@ -93,23 +94,30 @@ def run(config: Config) -> dict[str, Any]:
 class Improver:
     """Rounds of watching, training and evaluating; a round that is finished is not done again."""
 
-    def __init__(self, config: Config, method: "Method", gate: "Gate") -> None:
+    def __init__(self, config: Config, method: "Method", gate: "Gate", operator: Any) -> None:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.learning.interactive.gates import Gate
+        from praxon.learning.interactive.operators import Scripted
         from praxon.learning.interactive.records import record_features
         from praxon.policies.bundle import load_bundle
 
         torch.set_num_threads(config.threads)
-        self.config, self.method, self.gate = config, method, gate
+        self.config, self.method = config, method
         start = load_bundle(Path(str(config.bundle)))
         self.world = make_world(task_of(config), plain(config.robot), policy_contract=start.contract)
         require(
             self.world.contract.action.kind != "pose",
             "This policy commands tool poses and the expert joints; what either would do is compared in joints only.",
         )
-        self.expert = skilled_expert(self.world, config.skill)
+        require(
+            method.labels is None or isinstance(operator, Scripted),
+            f"method={method.name} asks at every step what would be done, which a person says while driving only; "
+            "method=hg_dagger learns from that.",
+        )
+        if method.online is None:  # else the process that acts has the operator's device
+            self.help = operator.at(self.world, config.skill, gate)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
         for dataset in self.demonstrations:
             dataset.require(start.contract)
@@ -117,7 +125,7 @@ class Improver:
                 dataset.contract.task == self.world.contract.task,
                 f"The demonstrations in '{dataset.root}' are of task '{dataset.contract.task}', not '{self.world.contract.task}'.",
             )
-        self._gate(1).require(start.contract, self.demonstrations)
+        gate.require(start.contract, self.demonstrations)
         require(
             method.online is None or type(gate).prepare is Gate.prepare,
             f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
@@ -189,7 +197,7 @@ class Improver:
 
     def _gate(self, number: int) -> "Gate":
         """Who drives in a round."""
-        return self.method.gate(number, self.gate, float(self.config.beta))
+        return self.method.gate(number, self.help.gate, float(self.config.beta))
 
     def _watch(self, number: int, bundle: Path, root: Path) -> tuple[dict[str, int], dict[str, Any]]:
         """Episodes until the expert has given as many labels as asked, on disk one by one; counts, and the gate's report."""
@@ -201,6 +209,7 @@ class Improver:
         from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
         from praxon.policies.agent import ChunkAgent
         from praxon.policies.denoising.backends.registry import open_runtime
+        from praxon.robots.teleoperation.intervention import Mark
 
         config, world = self.config, self.world
         runtime = open_runtime(bundle, serving={"threads": config.threads})
@@ -208,7 +217,7 @@ class Improver:
         gate = self._gate(number)
         before = [LeRobotDataset(root.parent.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number)]
         gate.prepare(Experience(self.demonstrations, before, runtime, config.seed + number))
-        agent = SupervisedAgent(policy, self.expert, gate, Foresight(world))
+        agent = SupervisedAgent(policy, self.help.expert, gate, Foresight(world))
         seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
         counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         with (
@@ -230,7 +239,9 @@ class Improver:
             for seed in seeds[counts["episodes"] :]:
                 if counts["labels"] >= config.labels:
                     break
-                rollout = roll_out(world, agent, seed)
+                rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
+                while rollout.mark == Mark.DISCARD:
+                    rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
                 # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
                 if counts["episodes"] == writer.num_episodes:
                     writer.add_episode(rollout.frames, rollout.stamps_ns)
@@ -275,6 +286,7 @@ class Improver:
             task=task_of(config),
             robot=plain(config.robot),
             skill=config.skill,
+            operator=plain(config.operator),
             gate=plain(config.gate),
             seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
             labels=config.labels,

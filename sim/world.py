@@ -180,8 +180,9 @@ class World(ABC):
         subscribers: Sequence[Callable[[Tick], None]] = (),
         linger_s: float = 0.0,
         judged: Callable[[Judgement], None] = lambda judgement: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> EpisodeResult:
-        """Run one episode: to success, to the time limit, or until the world ends it.
+        """Run one episode: to success, to the time limit, or until the world or somebody who watches ends it.
 
         Args:
             agent: who acts; reset with the same seed.
@@ -189,6 +190,7 @@ class World(ABC):
             subscribers: see every tick.
             linger_s: how long to go on after success [s], so that recorded demonstrations show how to stay.
             judged: told the world's opinion of every step.
+            stop: asked after every step whether the episode ends here.
         """
         began = time.perf_counter()
         step = self._start(agent, seed, subscribers)
@@ -209,7 +211,7 @@ class World(ABC):
             if not success and judgement.success:
                 success = True
                 limit = min(limit, steps + round(linger_s / period_s))
-            if judgement.ended:
+            if judgement.ended or stop():
                 break
         return EpisodeResult(
             seed,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from praxon.errors import ConfigError
+from praxon.robots.teleoperation.operator import OperatorAgent
 
 if TYPE_CHECKING:
     from praxon.contract import PolicyContract
@@ -106,6 +107,21 @@ class Always(Gate):
     def expert_drives(self, moment: Moment) -> bool:
         """True."""
         return True
+
+
+class ByDevice(Gate):
+    """A person's device says who drives.
+
+    Args:
+        operator: who listens to it, and is asked what to do before the gate is.
+    """
+
+    def __init__(self, operator: OperatorAgent) -> None:
+        self.operator = operator
+
+    def expert_drives(self, moment: Moment) -> bool:
+        """While the operator has control."""
+        return self.operator.driving
 
 
 class Mixture(Gate):

@@ -1,17 +1,19 @@
 """A policy that somebody watches, who may take over and give back; and the episodes that come of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from praxon.contract import Observation
+from praxon.learning.interactive.attendant import Attendant
 from praxon.learning.interactive.foresight import Foresight
 from praxon.learning.interactive.gates import Gate, Moment
 from praxon.learning.interactive.records import Step, columns
 from praxon.policies.agent import ChunkAgent
 from praxon.robots.base import Agent
 from praxon.robots.loop import Tick
+from praxon.robots.teleoperation.intervention import Mark
 from praxon.sim.world import EpisodeResult, Judgement, World
 
 PREVIEW = 5
@@ -80,6 +82,7 @@ class Rollout:
         result: how it went.
         interventions: takeovers.
         intervened: steps in which the expert drove.
+        mark: what a person said of it; nothing is kept of one that was to be discarded.
     """
 
     frames: dict[str, np.ndarray]
@@ -87,6 +90,7 @@ class Rollout:
     result: EpisodeResult
     interventions: int
     intervened: int
+    mark: Mark = Mark.NONE
 
 
 def roll_out(
@@ -95,6 +99,7 @@ def roll_out(
     seed: int,
     linger_s: float = 0.0,
     watch: Callable[[Step], None] = lambda step: None,
+    attendant: Attendant | None = None,
 ) -> Rollout:
     """Run the episode of a seed and keep every step.
 
@@ -104,6 +109,7 @@ def roll_out(
         seed: of start and agents.
         linger_s: how long to go on after success [s].
         watch: told every step once it is over.
+        attendant: where a person helps: sees every tick, and may end the episode, whose verdict then counts.
     """
     steps: list[Step] = []
     pending: list[Callable[[Judgement], Step]] = []
@@ -127,8 +133,16 @@ def roll_out(
             watch(steps[-1])
         pending.clear()
 
-    result = world.run(agent, seed, [acted], linger_s, judged)
-    frames = columns(world.contract, steps, ended=result.success or result.steps < world.step_limit)
+    if attendant is None:
+        result, mark = world.run(agent, seed, [acted], linger_s, judged), Mark.NONE
+    else:
+        result = world.run(agent, seed, [acted, attendant], linger_s, judged, lambda: attendant.mark != Mark.NONE)
+        mark = attendant.mark
+    if mark in (Mark.SUCCESS, Mark.FAILURE):
+        steps[-1] = replace(steps[-1], success=mark == Mark.SUCCESS)
+        result = replace(result, success=mark == Mark.SUCCESS)
+    ended = result.success or result.steps < world.step_limit or mark != Mark.NONE
+    frames = columns(world.contract, steps, ended, failed=mark == Mark.FAILURE)
     driven = np.array([step.intervened for step in steps])
     takeovers = int(driven[0]) + int(np.count_nonzero(driven[1:] & ~driven[:-1]))
-    return Rollout(frames, np.array([step.stamp_ns for step in steps]), result, takeovers, int(driven.sum()))
+    return Rollout(frames, np.array([step.stamp_ns for step in steps]), result, takeovers, int(driven.sum()), mark)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from praxon.contract import Feature, PolicyContract
-from praxon.learning.interactive.gates import Gate
+from praxon.learning.interactive.foresight import Foresight
+from praxon.learning.interactive.operators import Help
 from praxon.learning.interactive.records import IS_INTERVENTION, Step, columns, record_features
 from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
 from praxon.learning.rl.journal import JournalWriter, read_journal, record_dtype
@@ -21,7 +22,6 @@ from praxon.policies.agent import ChunkAgent
 from praxon.policies.refined import RefinedPolicy
 from praxon.policies.runtime import PlannedRows
 from praxon.policies.torch_runtime import TorchRuntime
-from praxon.robots.base import Agent
 from praxon.sim.world import World
 
 EPISODE, STEP, VERSION, STAMP = "episode", "step", "version", "stamp_ns"
@@ -84,32 +84,25 @@ class StepJournal:
 
     def __call__(self, step: Step) -> None:
         """A step is over."""
-        self._write(following=step)
+        if self._held is not None:
+            before, version = self._held
+            rows = columns(self.contract, [before, step], ended=False)
+            self._write(before, version, {name: values[0] for name, values in rows.items()})
         self._held = step, self.version()
 
-    def finish(self, ended: bool) -> None:
+    def finish(self, last: Mapping[str, np.ndarray]) -> None:
         """The episode is over.
 
         Args:
-            ended: for good; else time ran out.
+            last: its last frame, which says how it ended.
         """
-        self._write(ended=ended)
+        if self._held is not None:
+            self._write(*self._held, last)
 
-    def _write(self, following: Step | None = None, ended: bool = False) -> None:
-        if self._held is None:
-            return
-        step, version = self._held
+    def _write(self, step: Step, version: int, frame: Mapping[str, np.ndarray]) -> None:
         self._held = None
-        rows = columns(self.contract, [step] if following is None else [step, following], ended)
-        self.writer.append(
-            {
-                EPISODE: self.episode,
-                STEP: self._count,
-                VERSION: version,
-                STAMP: step.stamp_ns,
-                **{name: values[0] for name, values in rows.items()},
-            }
-        )
+        numbers = {EPISODE: self.episode, STEP: self._count, VERSION: version, STAMP: step.stamp_ns}
+        self.writer.append({**numbers, **frame})
         self._count += 1
 
 
@@ -129,8 +122,7 @@ class Quota:
 def act(
     world: World,
     policy: RefinedPolicy,
-    expert: Agent,
-    gate: Gate,
+    helper: Help,
     folder: Path,
     seeds: Sequence[int],
     quota: Quota,
@@ -140,15 +132,14 @@ def act(
     Args:
         world: where.
         policy: who acts.
-        expert: who helps.
-        gate: when.
+        helper: who helps, and when. An episode that a person discards stays: what was learned of it is not forgotten.
         folder: of the journal and the weights.
         seeds: of the episodes, one each.
         quota: how long.
     """
     weights = Subscriber(folder / WEIGHTS)
     runtime = LearningRuntime(policy, weights)
-    agent = SupervisedAgent(ChunkAgent(runtime, world.contract), expert, gate)
+    agent = SupervisedAgent(ChunkAgent(runtime, world.contract), helper.expert, helper.gate, Foresight(world))
     execute = policy.contract.chunk.num_execute
     dtype = step_dtype(world.contract, execute)
     with JournalWriter(folder / JOURNAL, dtype, quota.env_steps + world.step_limit) as writer:
@@ -157,8 +148,8 @@ def act(
         episode = int(before[EPISODE][-1]) + 1 if len(before) else 0
         while labels < quota.labels and writer.count < quota.env_steps and episode < len(seeds):
             steps = StepJournal(writer, world.contract, episode, lambda: weights.version)
-            rollout = roll_out(world, agent, seeds[episode], watch=steps)
-            steps.finish(ended=rollout.result.success or rollout.result.steps < world.step_limit)
+            rollout = roll_out(world, agent, seeds[episode], watch=steps, attendant=helper.attendant)
+            steps.finish({name: values[-1] for name, values in rollout.frames.items()})
             labels += rollout.intervened
             episode += 1
     agent.policy.close()

@@ -41,8 +41,8 @@ class Work:
 
     Args:
         task, robot: of the world, as configs.
-        skill: of the expert.
-        gate: config of the gate.
+        skill: of a scripted expert.
+        operator, gate: configs of who helps, and when.
         seeds: of the episodes.
         labels, env_steps: when the actor is done, see ``actor.Quota``.
         demonstrations: folders of datasets that are given.
@@ -59,6 +59,7 @@ class Work:
     task: Mapping[str, Any]
     robot: Mapping[str, Any]
     skill: float
+    operator: Mapping[str, Any]
     gate: Mapping[str, Any]
     seeds: Sequence[int]
     labels: int
@@ -167,21 +168,20 @@ def act_there(folder: Path) -> None:
     import torch
 
     from praxon.learning.interactive.gates import Gate
+    from praxon.learning.interactive.operators import Operator
     from praxon.learning.rl.actor import Quota, act
     from praxon.policies.build import build_part
     from praxon.policies.bundle import load_bundle
     from praxon.policies.refined import RefinedPolicy
     from praxon.sim.factory import make_world
-    from praxon.sim.skill import skilled_expert
 
     work = read_work(folder)
     torch.set_num_threads(work.threads)
     policy = load_bundle(folder / START).policy
     assert isinstance(policy, RefinedPolicy)
     world = make_world(dict(work.task), dict(work.robot), policy_contract=policy.contract)
-    gate = build_part(work.gate, Gate)
-    expert = skilled_expert(world, work.skill)
-    act(world, policy, expert, gate, folder, work.seeds, Quota(work.labels, work.env_steps))
+    helper = build_part(work.operator, Operator).at(world, work.skill, build_part(work.gate, Gate))
+    act(world, policy, helper, folder, work.seeds, Quota(work.labels, work.env_steps))
 
 
 def learn_there(folder: Path) -> None:

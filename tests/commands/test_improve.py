@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -102,6 +103,63 @@ def test_daggers_mixture_gets_weaker_with_the_rounds(start, tmp_path):
     assert second["intervention_rate"] == pytest.approx(0.25, abs=0.12)
 
 
+class Pad:
+    """A person with an Xbox pad, as pygame tells of it: what is held at each look of each episode, by the number of buttons."""
+
+    def __init__(self, episodes):
+        self.episodes, self.episode, self.look = [list(each) for each in episodes], -1, 0
+        self.display = self.joystick = self.event = self
+
+    def init(self):
+        pass
+
+    def get_count(self):
+        return 1
+
+    def Joystick(self, index):
+        return self
+
+    def get_init(self):
+        return True
+
+    def get_numaxes(self):
+        return 6
+
+    def get_numbuttons(self):
+        return 11
+
+    def pump(self):
+        """One look; what is held last in an episode ends it, and is let go in the next."""
+        self.look += 1
+        if self.episode < 0 or self.look == len(self.episodes[self.episode]):
+            self.episode, self.look = self.episode + 1, 0
+
+    def get_button(self, number):
+        return number in self.episodes[self.episode][self.look]
+
+    def get_axis(self, number):
+        return -1.0 if number == 4 else 0.0
+
+
+def test_a_person_with_a_gamepad_is_learned_from(start, tmp_path, monkeypatch):
+    """Starts each episode, lets the policy, drives, and ends it: discarded, failed, solved."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    begin, drives = [[], [7], [], [], []], [[5]] * 18
+    pad = Pad([[*begin, *drives, [2]], [*begin, *drives, [1]], [*begin, *drives, [5, 3]], [[]] * 10])
+    monkeypatch.setitem(sys.modules, "pygame", pad)
+    praxon(*start, "operator=gamepad", "rounds=1", f"run_dir={tmp_path}")
+    dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
+    assert dataset.num_episodes == 2  # of three
+    driven = dataset.columns["is_intervention"].reshape(-1)
+    assert driven.sum() == rounds_of(tmp_path)[1]["labels"] == 16 + 17
+    last = np.flatnonzero(dataset.columns["next.terminal"].reshape(-1))
+    assert dataset.columns["next.success"].reshape(-1)[last].tolist() == [0, 1]
+    assert dataset.columns["pre_intervention"].reshape(-1)[last].tolist() == [1, 0]
+    assert rounds_of(tmp_path)[1]["interventions"] == 2
+    np.testing.assert_array_equal(dataset.columns["action"][driven == 1], dataset.columns["expert_action"][driven == 1])
+
+
 def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
     bundle = start[1].removeprefix("bundle=")
     cached = tmp_path / "cached"
@@ -124,6 +182,9 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["rounds=0"], "rounds is 0; at least 1"),
         (["labels=null"], "labels is null"),
         (["beta=2", "method=dagger"], "beta is 2; a probability"),
+        (["operator=luck"], "There is no operator 'luck'"),
+        (["operator=keyboard", "method=dagger"], "method=dagger asks at every step what would be done"),
+        (["operator=keyboard", "operator.device.step_m=0"], "Steps of 0 m"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys):

@@ -12,7 +12,7 @@ from praxon.policies.agent import ChunkAgent
 from praxon.policies.runtime import Runtime
 from praxon.sim.factory import make_world
 
-FAULTLESS = {"miss": 0.0, "false_alarm": 0.0}
+FAULTLESS = {"miss": 0.0, "false_alarm": 0.0, "reaction": 0}
 CHUNK = 8
 
 
@@ -27,7 +27,8 @@ def watch(gate, outlooks, seed=0, chunk=CHUNK):
             return Outlook(policy, expert)
 
         begun = step if driving or step - begun == chunk else begun
-        driving = gate.expert_drives(Moment(step, np.zeros(2), np.zeros(2), 0.0, driving, step == begun, outlook))
+        moment = Moment(step, np.zeros(2), np.zeros(2), 0.0, driving, begins=step == begun, outlook=outlook)
+        driving = gate.expert_drives(moment)
         driven.append(driving)
     return driven, looked
 
@@ -54,6 +55,14 @@ def test_it_takes_over_at_a_look_holds_and_gives_back_when_the_new_plan_is_nearl
     assert looked[5] == 44
 
 
+def test_who_reacts_late_takes_over_from_the_plan_that_was_judged():
+    gate = Value(0.1, every=8, steps=4, back=0.5, reaction=3, miss=0.0, false_alarm=0.0)
+    driven, looked = watch(gate, [(0.5, 0.7)] * 9 + [(0.7, 0.7)] * 20)
+    assert driven.index(True) == 3  # the look was at step 0
+    assert sum(driven) == 12  # looked at again after 4 and 12 steps of driving
+    assert looked[:3] == [0, 7, 15]
+
+
 def test_a_chunk_that_begins_is_looked_at_and_a_long_one_again_on_the_way():
     assert watch(Value(0.1, every=8), [(0.5, 0.5)] * 12, chunk=3)[1] == [0, 3, 6, 9]
     assert watch(Value(0.1, every=5), [(0.5, 0.5)] * 24, chunk=12)[1] == [0, 5, 10, 12, 17, 22]
@@ -64,9 +73,9 @@ def test_who_always_misses_never_takes_over():
 
 
 def test_misses_and_false_alarms_come_at_about_their_rates_and_by_the_seed():
-    late = [watch(Value(0.1, miss=0.3, false_alarm=0.0), [(0.0, 1.0)], seed)[0][0] for seed in range(2000)]
+    late = [watch(Value(0.1, miss=0.3, false_alarm=0.0, reaction=0), [(0.0, 1.0)], seed)[0][0] for seed in range(2000)]
     assert np.mean(late) == pytest.approx(0.7, abs=0.04)
-    gate = Value(0.1, every=8, steps=4, miss=0.0, false_alarm=0.1)
+    gate = Value(0.1, every=8, steps=4, miss=0.0, false_alarm=0.1, reaction=0)
     driven, looked = watch(gate, [(0.5, 0.5)] * 40_000)
     starts = np.flatnonzero(np.diff(np.concatenate([[0], np.array(driven, int)])) == 1)
     while_the_policy_drove = len(looked) - len(starts)  # the others gave control back, at once since there was no gap

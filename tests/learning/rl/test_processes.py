@@ -75,10 +75,11 @@ def work(tmp_path):
         task=task,
         robot=robot,
         skill=1.0,
+        operator={"_target_": "praxon.learning.interactive.operators.Scripted"},
         gate={"_target_": "praxon.learning.interactive.gates.Random", "rate": 0.05, "steps": 6},
         seeds=list(range(2000)),
         labels=10**6,
-        env_steps=2500,
+        env_steps=4000,
         reward={"_target_": "praxon.learning.rl.decisions.TakeoverReward"},
         gamma=GAMMA,
         settings={"hidden": [16], "critics": 2, "batch_size": 16, "updates": 1, "lowest": -20.0, "highest": 0.0},
@@ -89,43 +90,40 @@ def work(tmp_path):
     return world, described
 
 
-def killer(folder, done, killed):
-    """Kill actor and learner in turn, each some time after it has begun to do something."""
-    journal = {"actor": folder / JOURNAL, "learner": folder / LIVE}
-    turn = 0
-    while not done.is_set() and len(killed) < KILLS:
-        role = ("actor", "learner")[turn % 2]
-        size = journal[role].stat().st_size if journal[role].exists() else 0
-        deadline = time.monotonic() + 60
-        while not done.is_set() and time.monotonic() < deadline:
-            pid = children(folder).get(role)
-            grown = journal[role].exists() and journal[role].stat().st_size > size
-            if pid is not None and grown:
-                os.kill(pid, signal.SIGKILL)
-                killed.append((role, pid))
-                break
-            time.sleep(0.01)
-        turn += 1
+def killer(folder, role, done, killed):
+    """Kill a process whenever it has done something since it was started."""
+    journal = {"actor": folder / JOURNAL, "learner": folder / LIVE}[role]
+    seen, size = None, 0
+    while not done.is_set() and len(killed) < KILLS // 2:
+        pid, now = children(folder).get(role), journal.stat().st_size if journal.exists() else 0
+        if pid != seen:
+            seen, size = pid, now
+        elif pid is not None and now > size:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+            seen = None
+        time.sleep(0.02)
 
 
 def test_killed_twenty_times_nothing_is_lost_and_nothing_is_there_twice(work, tmp_path):
     world, described = work
     write_work(tmp_path, described)
-    done, killed = threading.Event(), []
-    thread = threading.Thread(target=killer, args=(tmp_path, done, killed))
-    thread.start()
+    done, killed = threading.Event(), {"actor": [], "learner": []}
+    threads = [threading.Thread(target=killer, args=(tmp_path, role, done, killed[role])) for role in killed]
+    for thread in threads:
+        thread.start()
     try:
         result = supervise(tmp_path)
     finally:
         done.set()
-        thread.join()
-    assert len(killed) >= KILLS
-    assert result["deaths"] == len({pid for _, pid in killed})
+        for thread in threads:
+            thread.join()
+    assert result["deaths"] == sum(map(len, killed.values())) == KILLS
     policy = load_bundle(tmp_path / START).policy
     execute = policy.contract.chunk.num_execute
     steps = read_journal(tmp_path / JOURNAL, step_dtype(world.contract, execute))
     # Every step once, each episode without a gap, as many as were asked for and the rest of the last episode.
-    assert 2500 <= len(steps) < 2500 + world.step_limit
+    assert 4000 <= len(steps) < 4000 + world.step_limit
     assert (tmp_path / JOURNAL).stat().st_size == len(steps) * steps.dtype.itemsize
     for episode in np.unique(steps[EPISODE]):
         assert steps[STEP][steps[EPISODE] == episode].tolist() == list(range((steps[EPISODE] == episode).sum()))
