@@ -81,6 +81,9 @@ def run(config: Config) -> dict[str, Any]:
         "skill": config.skill,
         "seed": config.seed,
         "labels": done[-1]["labels_so_far"],
+        "takeovers": sum(each["interventions"] for each in done),
+        "env_steps": done[-1]["env_steps_so_far"],
+        "data": [str(path) for path in sorted((work.path / "rounds").glob("*/rollouts"))],
         "rounds": done,
         "seconds": work.seconds,
     }
@@ -466,21 +469,25 @@ def _print(done: list[dict[str, Any]]) -> None:
 
 
 def _plot(done: list[dict[str, Any]], path: Path) -> None:
-    """Success over labels, with its interval, and how often the expert drove."""
+    """Success over labels, takeovers and steps, with its interval, and how often the expert drove."""
+    from itertools import accumulate
+
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    labels = [each["labels_so_far"] for each in done]
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    panels = figure.subplots(1, 4)
+    over = {
+        "labels of the expert": [each["labels_so_far"] for each in done],
+        "takeovers": list(accumulate(each["interventions"] for each in done)),
+        "control steps": [each["env_steps_so_far"] for each in done],
+    }
+    low, high = ([100 * each["interval_95"][side] for each in done] for side in (0, 1))
     rate = [100 * each["success_rate"] for each in done]
-    left.fill_between(
-        labels,
-        [100 * each["interval_95"][0] for each in done],
-        [100 * each["interval_95"][1] for each in done],
-        alpha=0.2,
-    )
-    left.plot(labels, rate, marker="o")
-    left.set(xlabel="labels of the expert", ylabel="solved unaided [%]", ylim=(0, 102))
-    right.plot([each["round"] for each in done[1:]], [100 * each["intervention_rate"] for each in done[1:]], marker="o")
-    right.set(xlabel="round", ylabel="steps the expert drove [%]", ylim=(0, 102))
+    for panel, (name, places) in zip(panels, over.items(), strict=False):
+        panel.fill_between(places, low, high, alpha=0.2)
+        panel.plot(places, rate, marker="o")
+        panel.set(xlabel=name, ylabel="solved unaided [%]", ylim=(0, 102))
+    driven = [100 * each["intervention_rate"] for each in done[1:]]
+    panels[3].plot([each["round"] for each in done[1:]], driven, marker="o")
+    panels[3].set(xlabel="round", ylabel="steps the expert drove [%]", ylim=(0, 102))
     figure.savefig(path, dpi=120)

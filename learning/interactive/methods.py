@@ -76,12 +76,14 @@ METHODS = {
             "rlif",
             lambda number, gate, beta: gate,
             only_interventions=True,
+            usual_gate="value",
             online=Online("praxon.learning.rl.decisions.TakeoverReward", highest=0.0),
         ),
         Method(
             "hil_serl",
             lambda number, gate, beta: gate,
             only_interventions=True,
+            usual_gate="value",
             online=Online("praxon.learning.rl.decisions.TaskReward", highest=1.0, prefer_interventions=True),
         ),
     )

@@ -107,7 +107,7 @@ def supervise(folder: Path, told: Callable[[], None] = lambda: None) -> dict[str
                 if role in done:
                     continue
                 if role not in running:
-                    running[role] = _started(role, folder)
+                    running[role] = started(role, folder)
                 status = running[role].poll()
                 if status is None:
                     continue
@@ -131,7 +131,7 @@ def supervise(folder: Path, told: Callable[[], None] = lambda: None) -> dict[str
     return {**json.loads((folder / RESULT).read_text()), "deaths": deaths}
 
 
-def _started(role: str, folder: Path) -> "subprocess.Popen[bytes]":
+def started(role: str, folder: Path) -> "subprocess.Popen[bytes]":
     """In a session of its own, so that Ctrl-C reaches who supervises and nobody else."""
     with open(folder / f"{role}.log", "ab") as log:
         return subprocess.Popen(

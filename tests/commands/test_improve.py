@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from praxon.cli import run
 from praxon.datasets.lerobot_reader import LeRobotDataset
@@ -51,6 +52,50 @@ def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method
     assert (tmp_path / "progress.png").stat().st_size > 1000
     same = np.where(driven[:, None], dataset.columns["expert_action"], dataset.columns["policy_action"])
     np.testing.assert_array_equal(dataset.columns["action"], same)
+
+
+CRITICS = ["learner.critics=2", "learner.hidden=[16]", "learner.batch_size=16", "learner.first=5"]
+
+
+def test_who_learns_by_the_tasks_reward_chooses_noise(start, tmp_path):
+    random = ["gate=random", "gate.rate=0.1", "gate.steps=6"]
+    praxon(
+        *start,
+        "method=hil_serl",
+        "refinement=dsrl",
+        "refit=false",
+        "rounds=1",
+        *random,
+        *CRITICS,
+        f"run_dir={tmp_path}",
+    )
+    before, after = (load_bundle(path).policy for path in (tmp_path / "rounds" / "00" / "bundle", tmp_path / "bundle"))
+    assert after.refinement.candidates == 4
+    # The policy below is what it was.
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(after.base.state_dict()[name], tensor)
+
+
+def test_who_learns_while_acting_leaves_a_bundle_that_is_served_as_any_other(start, tmp_path):
+    gate = ["gate=random", "gate.rate=0.1", "gate.steps=6"]
+    praxon(*start, "method=rlif", "rounds=2", *gate, *CRITICS, "steps=3", f"run_dir={tmp_path}")
+    _, first, second = rounds_of(tmp_path)
+    for number, each in ((1, first), (2, second)):
+        dataset = LeRobotDataset(tmp_path / "rounds" / f"{number:02d}" / "rollouts")
+        assert each["env_steps"] == dataset.num_frames
+        assert each["labels"] == dataset.columns["is_intervention"].sum() >= 30
+        # Each has its own critics and its own policy below.
+        assert each["loss"] > 0
+    assert second["labels_so_far"] == first["labels"] + second["labels"]
+    policies = [load_bundle(tmp_path / "rounds" / f"{number:02d}" / "bundle").policy for number in (1, 2)]
+    assert [type(policy).__name__ for policy in policies] == ["RefinedPolicy"] * 2
+    one, two = (policy.state_dict() for policy in policies)
+    for beginning in ("base.", "critics."):
+        assert any(not torch.equal(one[name], two[name]) for name in one if name.startswith(beginning))
+    loop = tmp_path / "rounds" / "02" / "loop"
+    assert json.loads((loop / "learner.json").read_text())["updates"] > 5
+    assert not list(loop.glob("*.journal"))  # what they held is in the rollouts
+    praxon("eval", f"bundle={tmp_path / 'bundle'}", "episodes=1", f"run_dir={tmp_path / 'e'}")
 
 
 @pytest.mark.parametrize(
