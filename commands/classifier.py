@@ -1,11 +1,11 @@
 """Learn to tell from an observation whether the task is solved: a reward where no simulator gives one.
 
 Learns from episodes of which that is known (the column next.success), of which some are kept apart to judge by. Leaves
-<run_dir>/classifier, figures of unseen episodes in result.json with the curve over thresholds, and held_out.png.
+<run_dir>/classifier, and figures of those episodes at several thresholds in result.json.
 Solved states have to be among what was recorded: praxon collect goes on for linger_s after success. Unsolved ones should be of
 all kinds, above all those that nearly are.
 Example: praxon collect task=pick_place episodes=30 rewards=true run_dir=runs/good
-         praxon collect task=pick_place episodes=30 rewards=true skill=0.5 keep_failures=true seed=1 run_dir=runs/poor
+         praxon collect task=pick_place episodes=100 rewards=true skill=0.5 keep_failures=true seed=1 run_dir=runs/poor
          praxon classifier dataset=[runs/good/dataset,runs/poor/dataset] run_dir=runs/judge
 """
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from praxon.datasets.joined import JoinedWindows
     from praxon.datasets.lerobot_reader import LeRobotDataset
 
+THRESHOLDS = (0.5, 0.85, 0.95, 0.99, 0.999)
+"""At which figures are given besides the one that was asked for."""
 SHOWN = {
     "precision": "precision of frames",
     "recall": "recall of frames",
@@ -40,15 +42,11 @@ def run(config: Config) -> dict[str, Any]:
         "No dataset was given; dataset=<folder> names episodes that praxon collect rewards=true recorded.",
     )
     numbers = {"hold": 1, "steps": 1, "batch_size": 2, "learning_rate": 1e-9, "hidden": 1, "seed": 0, "threads": 1}
-    shares = ("threshold", "held_out", "calibration", "dropout")
+    shares = ("threshold", "held_out", "dropout")
     for name in (*numbers, *shares):
         require(config[name] is not None, f"{name} is null; a number is needed.")
     require_numbers(config, **numbers, **dict.fromkeys(shares, 0))
     require(0 < config.held_out < 1, f"held_out is {config.held_out}; a share above 0 and below 1 is needed.")
-    require(
-        config.held_out + config.calibration < 1,
-        f"held_out and calibration are {config.held_out} and {config.calibration}; together they have to leave some episodes.",
-    )
     import torch
 
     from praxon.datasets.joined import joined_digest, require_alike
@@ -56,18 +54,11 @@ def run(config: Config) -> dict[str, Any]:
     from praxon.learning.rl.success import (
         ClassifierSettings,
         SuccessClassifier,
-        calibrate,
+        figures,
+        held_out_episodes,
         probabilities,
         solved_now,
         train_classifier,
-    )
-    from praxon.learning.rl.success_figures import (
-        Unseen,
-        balanced_accuracy,
-        curve,
-        figures,
-        reliability,
-        split_episodes,
     )
 
     torch.set_num_threads(config.threads)
@@ -92,9 +83,8 @@ def run(config: Config) -> dict[str, Any]:
     starts = np.cumsum(lengths) - lengths
     succeeded_E, shown_E = (np.logical_or.reduceat(each, starts) for each in (after, solved))
     _require_shown(shown_E, datasets)
-    kinds = {"unsolved": ~succeeded_E, "ended_as_solved": succeeded_E & ~shown_E, "shown_solved": shown_E}
-    parts = split_episodes(2 * shown_E + succeeded_E, config.held_out, config.calibration, config.seed)
-    known, calibrating, judging = (_windows(datasets, classifier, part) for part in parts)
+    judging_E = held_out_episodes(2 * shown_E + succeeded_E, config.held_out, config.seed)
+    known, judging = (_windows(datasets, classifier, np.flatnonzero(part)) for part in (~judging_E, judging_E))
     work = Run("classifier", config)
     work.start()
     losses: list[float] = []
@@ -115,12 +105,13 @@ def run(config: Config) -> dict[str, Any]:
             seed=config.seed,
             on_step=show,
         )
-    temperature = calibrate(classifier, calibrating, solved[calibrating.frames])
-    unseen = Unseen(
-        probabilities(classifier, judging), solved[judging.frames], lengths[parts[2]], succeeded_E[parts[2]]
+    probability = probabilities(classifier, judging)
+    found, *others = (
+        figures(
+            probability, solved[judging.frames], succeeded_E[judging_E], lengths[judging_E], threshold, settings.hold
+        )
+        for threshold in (settings.threshold, *THRESHOLDS)
     )
-    found = figures(unseen, settings.threshold, settings.hold)
-    accuracy = balanced_accuracy(unseen)
     digest = joined_digest(datasets)
     out = work.path / "classifier"
     about = {"dataset": digest, "steps": config.steps, "seed": config.seed, "held_out": found}
@@ -131,30 +122,19 @@ def run(config: Config) -> dict[str, Any]:
         "dataset": [str(each.root) for each in datasets],
         "dataset_digest": digest,
         "observations": [feature.name for feature in contract.observations],
-        "episodes": {
-            name: {kind: int(them[part].sum()) for kind, them in kinds.items()}
-            for name, part in zip(("known", "calibration", "held_out"), parts, strict=True)
-        },
-        "frames": {
-            name: {"solved": int(solved[part.frames].sum()), "unsolved": int((~solved[part.frames]).sum())}
-            for name, part in zip(("known", "calibration", "held_out"), (known, calibrating, judging), strict=True)
-        },
-        "held_out_episodes": [int(number) for number in parts[2]],
+        "episodes": len(lengths),
+        "held_out_episodes": np.flatnonzero(judging_E).tolist(),
         "threshold": settings.threshold,
         "hold": settings.hold,
-        "temperature": round(temperature, 4),
         "loss": round(float(np.mean(losses[-100:])), 4),
-        "balanced_accuracy": round(accuracy, 4),
         "held_out": found,
-        "curve": curve(unseen, settings.hold),
-        "reliability": reliability(unseen),
+        "other_thresholds": others,
         "seed": config.seed,
         "seconds": work.seconds,
     }
     work.finish(result)
-    _plot(result, work.path / "held_out.png")
     _print(result)
-    console.print(f"classifier in [bold]{out}[/bold], curves in {work.path / 'held_out.png'}")
+    console.print(f"classifier in [bold]{out}[/bold]")
     return result
 
 
@@ -212,28 +192,3 @@ def _print(result: dict[str, Any]) -> None:
             "No episode is unsolved to the end, so that nobody knows what the classifier makes of failures; praxon collect "
             "keep_failures=true skill=0.5 records some."
         )
-
-
-def _plot(result: dict[str, Any], path: Path) -> None:
-    """Frames and episodes over the threshold, and what the probabilities are worth."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    frames, episodes, worth = figure.subplots(1, 3)
-    for axes, names in ((frames, list(SHOWN)[:2]), (episodes, list(SHOWN)[2:])):
-        for name in names:
-            points = [(row["threshold"], row[name]) for row in result["curve"] if row[name]["rate"] is not None]
-            at = [threshold for threshold, _ in points]
-            low, high = ([100 * each["interval_95"][side] for _, each in points] for side in (0, 1))
-            axes.fill_between(at, low, high, alpha=0.15)
-            axes.plot(at, [100 * each["rate"] for _, each in points], marker=".", label=SHOWN[name])
-        axes.axvline(result["threshold"], color="grey", linewidth=0.8)
-        axes.set(xlabel="threshold", ylabel="[%]", xlim=(0, 1), ylim=(-2, 102))
-        axes.legend(fontsize="small")
-    worth.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    rows = result["reliability"]
-    worth.plot([row["probability"] for row in rows], [row["solved"] for row in rows], marker="o")
-    worth.set(
-        xlabel="probability", ylabel="share that is solved (kinds equally frequent)", xlim=(0, 1), ylim=(-0.02, 1.02)
-    )
-    figure.savefig(path, dpi=120)

@@ -2,20 +2,17 @@
 
 The reward of HIL-SERL (Luo, Xu, Wu, Levine, arXiv 2410.21845): encoder -> linear -> dropout -> layer normalisation -> ReLU -> one
 logit, by binary cross-entropy on batches of which half are solved. A learner looks for what it is paid for, and finds
-what is taken for solved by mistake. Three things are against that: the threshold is high; the logits are divided by a temperature
-that episodes kept apart from the training call for, so that 0.85 is about 0.85 (Guo et al., arXiv 1706.04599); and a state counts
-only after it has been called solved for ``hold`` steps in a row.
+what is taken for solved by mistake. Hence the threshold is high, a state counts only after it has been called solved for ``hold``
+steps in a row, and episodes that were not learned from say how often it is wrong.
 
-Probabilities are those of a world in which solved and unsolved states are equally frequent, as in the batches.
-
-Shapes: B batch, N samples, T steps of an episode, S tokens, D width.
+Shapes: B batch, N samples, T steps of an episode, E episodes.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -31,13 +28,13 @@ from praxon.policies.build import build_part
 from praxon.policies.manifest import read_manifested, write_manifested
 from praxon.policies.networks.encoders import Encoder
 from praxon.policies.normalizer import Normalizer
+from praxon.sim.statistics import wilson_interval
+from praxon.sim.world import Judgement
 
 FORMAT_VERSION = 1
 TENSORS, DESCRIPTION = "classifier.safetensors", "classifier.json"
 BLOCK = 256
 """Samples whose probabilities are computed at once."""
-TEMPERATURES = np.geomspace(1.0, 30.0, 200)
-"""Those that are tried. None is below 1: a classifier that is right everywhere on few episodes is not made surer than it is."""
 
 
 def solved_now(solved_after: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -101,8 +98,6 @@ class SuccessClassifier(nn.Module):
         settings: what else it is.
     """
 
-    temperature: Tensor
-
     def __init__(self, contract: PolicyContract, settings: ClassifierSettings) -> None:
         super().__init__()
         self.contract = replace(contract, chunk=Chunk(control_period_s=contract.chunk.control_period_s))
@@ -117,10 +112,9 @@ class SuccessClassifier(nn.Module):
             nn.ReLU(),
             nn.Linear(settings.hidden, 1),
         )
-        self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, window: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
-        """Logits (B,) of observations (B, 1, *shape), physical units, before the temperature.
+        """Logits (B,) of observations (B, 1, *shape), physical units.
 
         Args:
             generator: what augmentation in training is drawn from.
@@ -131,7 +125,7 @@ class SuccessClassifier(nn.Module):
     @torch.no_grad()
     def probability(self, window: Mapping[str, Tensor]) -> Tensor:
         """That the task is solved (B,), of observations (B, 1, *shape)."""
-        return torch.sigmoid(self(window) / self.temperature)
+        return torch.sigmoid(self(window))
 
     def window(self, batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """What it looks at, of a batch of (B, 1, *shape)."""
@@ -264,26 +258,7 @@ def probabilities(classifier: SuccessClassifier, windows: JoinedWindows) -> np.n
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
-def calibrate(classifier: SuccessClassifier, windows: JoinedWindows, solved_N: np.ndarray) -> float:
-    """Set and return the temperature that observations kept apart from the training call for.
-
-    It is the one of ``TEMPERATURES`` whose cross-entropy is least, solved and unsolved observations counting alike; 1 where
-    either kind is missing.
-    """
-    classifier.temperature.fill_(1.0)
-    if solved_N.any() and not solved_N.all():
-        logit_N = torch.logit(torch.from_numpy(probabilities(classifier, windows)).double(), eps=1e-7)
-        target_N = torch.from_numpy(solved_N).double()
-        weight_N = torch.where(target_N > 0, 0.5 / solved_N.sum(), 0.5 / (~solved_N).sum())
-        losses = [
-            F.binary_cross_entropy_with_logits(logit_N / temperature, target_N, weight_N, reduction="sum").item()
-            for temperature in TEMPERATURES
-        ]
-        classifier.temperature.fill_(TEMPERATURES[int(np.argmin(losses))])
-    return float(classifier.temperature)
-
-
-# -- the reward -------------------------------------------------------------------------------------------------------
+# -- judging ----------------------------------------------------------------------------------------------------------
 
 
 class Hold:
@@ -308,13 +283,72 @@ class Hold:
         return self._above >= self.hold
 
 
-class Verdict(NamedTuple):
-    """What a learned reward says of one observation."""
+def held_out_episodes(kind_E: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which episodes judge, (E,) bool: of each kind its share, one at least, and never all.
 
-    reward: float
-    """1 where it is called solved, else 0."""
-    solved: bool
-    """Whether the task is solved now, as a world says it of itself."""
+    Args:
+        kind_E: a number for each episode, such as whether it was solved.
+        share: of the episodes.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    chosen_E = np.zeros(len(kind_E), bool)
+    for kind in np.unique(kind_E):
+        order = rng.permutation(np.flatnonzero(kind_E == kind))
+        chosen_E[order[: min(max(1, round(share * len(order))), len(order) - 1)]] = True
+    return chosen_E
+
+
+def figures(
+    probability_N: np.ndarray,
+    solved_N: np.ndarray,
+    succeeded_E: np.ndarray,
+    lengths: np.ndarray,
+    threshold: float,
+    hold: int,
+) -> dict[str, Any]:
+    """Precision and recall of frames above the threshold; of episodes, with ``hold``, how many are called solved rightly or not.
+
+    Frames of one episode look alike, so that the intervals of precision and recall, which take them for independent, are too
+    narrow; those of episodes are not. ``solved_episodes_called_too_early`` are called solved at a frame in which they were not;
+    ``solved_episodes_found`` are of those that show what they look like when they are solved.
+
+    Args:
+        probability_N: of every frame, episodes one after another.
+        solved_N: whether it shows the task solved.
+        succeeded_E: whether each episode was solved at any time, be it by its last step, which no frame shows.
+        lengths: frames of each episode.
+        threshold, hold: of ``Hold``.
+    """
+    called_N = np.zeros(len(solved_N), bool)
+    starts = np.cumsum(lengths) - lengths
+    for start, length in zip(starts, lengths, strict=True):
+        rule = Hold(threshold, hold)
+        called_N[start : start + length] = [rule(float(each)) for each in probability_N[start : start + length]]
+
+    def anywhere(frames_N: np.ndarray) -> np.ndarray:
+        return np.logical_or.reduceat(frames_N, starts)
+
+    above_N, shown_E = probability_N > threshold, anywhere(solved_N)
+    return {
+        "threshold": threshold,
+        "precision": _share(solved_N[above_N]),
+        "recall": _share(above_N[solved_N]),
+        "unsolved_episodes_called_solved": _share(anywhere(called_N)[~succeeded_E]),
+        "solved_episodes_found": _share(anywhere(called_N & solved_N)[shown_E]),
+        "solved_episodes_called_too_early": _share(anywhere(called_N & ~solved_N)[succeeded_E]),
+    }
+
+
+def _share(true: np.ndarray) -> dict[str, Any]:
+    """How many are true, with Wilson's interval; no rate where there is nothing it could be of."""
+    count, total = int(true.sum()), len(true)
+    low, high = wilson_interval(count, total)
+    rate = round(count / total, 4) if total else None
+    return {"count": count, "of": total, "rate": rate, "interval_95": [round(low, 4), round(high, 4)]}
+
+
+# -- the reward -------------------------------------------------------------------------------------------------------
 
 
 class LearnedReward:
@@ -335,22 +369,19 @@ class LearnedReward:
         torch.set_num_threads(1)
         self.classifier = classifier.eval()
         self._hold = Hold(classifier.settings.threshold, classifier.settings.hold)
-        self.probability = 0.0
-        """Of the last observation."""
 
     def reset(self) -> None:
         """Begin an episode."""
         self._hold.reset()
-        self.probability = 0.0
 
-    def __call__(self, features: Mapping[str, np.ndarray]) -> Verdict:
-        """Judge the observation that followed an action.
+    def __call__(self, features: Mapping[str, np.ndarray]) -> Judgement:
+        """Judge the observation that followed an action: a reward of 1 where it is called solved, else 0, and its probability.
 
         Args:
             features: of one observation, unbatched, physical units; more than it looks at may be there.
         """
         names = [feature.name for feature in self.classifier.contract.observations]
         window = self.classifier.window({name: features[name][None, None] for name in names})
-        self.probability = self.classifier.probability(window).item()
-        solved = self._hold(self.probability)
-        return Verdict(float(solved), solved)
+        probability = self.classifier.probability(window).item()
+        solved = self._hold(probability)
+        return Judgement(float(solved), solved, {"probability": probability})

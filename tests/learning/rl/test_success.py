@@ -17,13 +17,13 @@ from praxon.learning.rl.success import (
     Hold,
     LearnedReward,
     SuccessClassifier,
-    calibrate,
+    figures,
+    held_out_episodes,
     load_classifier,
     probabilities,
     solved_now,
     train_classifier,
 )
-from praxon.learning.rl.success_figures import Unseen, balanced_accuracy, curve, figures, reliability, split_episodes
 
 torch.set_num_threads(1)
 ENCODER = {"_target_": "praxon.policies.networks.encoders.ObservationEncoder", "width": 16}
@@ -79,10 +79,12 @@ def trained(dataset, solved, contract=CONTRACT, episodes=range(8), **settings):
     return classifier
 
 
-def judged(classifier, dataset, solved, contract=CONTRACT):
+def judged(classifier, dataset, contract=CONTRACT):
+    """Figures of the other half of the episodes, of which every second is solved."""
     windows = windows_of(dataset, range(8, EPISODES), contract)
-    return Unseen(
-        probabilities(classifier, windows), solved[windows.frames], dataset.episode_lengths[8:], np.arange(8) % 2 == 0
+    solved = labels_of(dataset)[windows.frames]
+    return figures(
+        probabilities(classifier, windows), solved, np.arange(8) % 2 == 0, dataset.episode_lengths[8:], 0.5, 2
     )
 
 
@@ -117,21 +119,11 @@ def test_an_episode_that_ends_as_it_is_solved_shows_nothing_solved():
 
 
 def test_what_can_be_told_is_told_in_unseen_episodes(dataset, classifier):
-    solved = labels_of(dataset)
-    unseen = judged(classifier, dataset, solved)
-    assert balanced_accuracy(unseen) == 1.0
-    found = figures(unseen, 0.5, 2)
+    found = judged(classifier, dataset)
     assert found["precision"]["rate"] == found["recall"]["rate"] == 1.0
     assert found["unsolved_episodes_called_solved"]["count"] == 0
     assert found["solved_episodes_found"]["count"] == found["solved_episodes_found"]["of"] == 4
     assert found["solved_episodes_called_too_early"]["count"] == 0
-
-
-def test_labels_that_mean_nothing_are_told_no_better_than_by_chance(dataset):
-    solved = np.random.default_rng(1).permutation(labels_of(dataset))
-    unseen = judged(trained(dataset, solved), dataset, solved)
-    # Of 160 frames 24 or so are solved: the standard deviation of chance is about 0.06.
-    assert balanced_accuracy(unseen) == pytest.approx(0.5, abs=0.18)
 
 
 def test_pictures_alone_will_do(tmp_path):
@@ -139,14 +131,8 @@ def test_pictures_alone_will_do(tmp_path):
     dataset = recorded(tmp_path / "data", contract)
     seen = contract.with_observations([CAMERA.name])
     encoder = {**ENCODER, "image_tokens": "summary", "augmentation": {"crop": 0.9, "brightness": 0.1}}
-    solved = labels_of(dataset)
-    unseen = judged(trained(dataset, solved, seen, encoder=encoder), dataset, solved, seen)
-    assert balanced_accuracy(unseen) == 1.0
-
-
-def test_the_same_seed_gives_the_same_classifier(dataset, classifier):
-    again = trained(dataset, labels_of(dataset)).state_dict()
-    assert all(torch.equal(value, again[name]) for name, value in classifier.state_dict().items())
+    found = judged(trained(dataset, labels_of(dataset), seen, encoder=encoder), dataset, seen)
+    assert found["precision"]["rate"] == found["recall"]["rate"] == 1.0
 
 
 def test_samples_of_one_kind_are_refused(dataset):
@@ -155,31 +141,16 @@ def test_samples_of_one_kind_are_refused(dataset):
         train_classifier(SuccessClassifier(CONTRACT, SETTINGS), windows, np.zeros(160, bool), 1)
 
 
-def test_the_temperature_undoes_what_is_too_sure(dataset, monkeypatch):
-    """Logits of +-6 that are right in 3 of 4 frames: the honest logit is ln 3, and the temperature 6 / ln 3."""
-    classifier = SuccessClassifier(CONTRACT, SETTINGS)
-    solved = np.tile([True, True, True, False, False, False, False, True], 5)
-    logit = torch.tensor([6.0, 6, 6, 6, -6, -6, -6, -6]).repeat(5)
-    monkeypatch.setattr(classifier, "forward", lambda window: logit)
-    windows = windows_of(dataset, range(2))  # 40 frames
-    assert calibrate(classifier, windows, solved) == pytest.approx(6 / np.log(3), rel=0.02)
-    assert classifier.probability({}).max().item() == pytest.approx(0.75, abs=0.01)
-    assert calibrate(classifier, windows, logit.numpy() > 0) == 1.0  # right everywhere: not made surer
-    assert calibrate(classifier, windows, np.zeros(40, bool)) == 1.0
-
-
 # -- on disk ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_was_saved_gives_the_same_probabilities_to_the_bit(dataset, classifier, tmp_path):
-    classifier.temperature.fill_(1.7)
     classifier.save(tmp_path / "c", {"seed": 0})
     again = load_classifier(tmp_path / "c")
     windows = windows_of(dataset, range(EPISODES))
     np.testing.assert_array_equal(probabilities(again, windows), probabilities(classifier, windows))
     assert again.settings == classifier.settings
     assert again.contract == classifier.contract
-    classifier.temperature.fill_(1.0)
 
 
 @pytest.mark.parametrize("name", ["classifier.safetensors", "classifier.json"])
@@ -228,11 +199,13 @@ def test_an_actor_is_paid_while_the_state_holds(classifier):
     def told(*places):
         return [reward({"observation.state": np.array([x, 0.0], np.float32), "more": np.zeros(1)}) for x in places]
 
-    assert told(0.2, 0.95, 0.95, 0.95, 0.2) == [(0, False), (0, False), (1, True), (1, True), (0, False)]
-    assert reward.probability < 0.5
+    judgements = told(0.2, 0.95, 0.95, 0.95, 0.2)
+    assert [each.reward for each in judgements] == [0, 0, 1, 1, 0]
+    assert [each.success for each in judgements] == [False, False, True, True, False]
+    assert judgements[0].metrics["probability"] < 0.15
     told(0.95)
     reward.reset()
-    assert told(0.95) == [(0.0, False)]
+    assert not told(0.95)[0].success
 
 
 def test_settings_out_of_range_are_refused():
@@ -246,41 +219,35 @@ def test_settings_out_of_range_are_refused():
 
 def test_figures_by_hand():
     """Solved and found, but called too early; never solved but called; never solved, a flicker alone; solved by its last step."""
-    unseen = Unseen(
+    unseen = (
         np.array([0.9, 0.9, 0.9, 0.2, 0.9, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9, 0.1, 0.2, 0.2]),
         np.array([False, False, True, True, True, True, *[False] * 8]),
-        np.array([6, 3, 3, 2]),
         np.array([True, False, False, True]),
+        np.array([6, 3, 3, 2]),
     )
-    found = figures(unseen, 0.85, 2)
+    found = figures(*unseen, 0.85, 2)
     counts = {name: (each["count"], each["of"]) for name, each in found.items() if name != "threshold"}
     assert counts == {
         "precision": (3, 8),
         "recall": (3, 4),
-        "false_positive_frames": (5, 10),
         "unsolved_episodes_called_solved": (1, 2),
         "solved_episodes_found": (1, 1),
         "solved_episodes_called_too_early": (1, 2),
     }
     # Wilson's interval of 3 in 4, computed by hand: (0.75 + 3.8415 / 8 -+ 1.96 sqrt(0.1875 / 4 + 3.8415 / 64)) / (1 + 3.8415 / 4).
     assert found["recall"]["interval_95"] == pytest.approx([0.3006, 0.9544], abs=2e-4)
-    assert figures(unseen, 0.85, 3)["unsolved_episodes_called_solved"]["count"] == 0
-    thresholds = [row["recall"]["count"] for row in curve(unseen, 1)]
-    assert thresholds == sorted(thresholds, reverse=True)
-    assert thresholds[0] == 4
-    assert thresholds[-1] == 0
+    assert figures(*unseen, 0.85, 3)["unsolved_episodes_called_solved"]["count"] == 0
+    assert figures(*unseen, 0.95, 1)["precision"] == {"count": 0, "of": 0, "rate": None, "interval_95": [0.0, 1.0]}
 
 
-def test_reliability_weighs_both_kinds_alike():
-    unseen = Unseen(np.full(10, 0.72), np.arange(10) < 2, np.array([10]), np.array([True]))
-    assert reliability(unseen) == [{"probability": 0.72, "solved": 0.5, "frames": 10}]
-
-
-def test_episodes_are_dealt_once_and_both_kinds_to_everyone():
+def test_of_each_kind_some_judge_and_never_all():
     solved = np.arange(40) % 4 == 0
-    parts = split_episodes(solved, 0.25, 0.15, seed=3)
-    assert sorted(np.concatenate(parts).tolist()) == list(range(40))
-    assert [(int(solved[part].sum()), int((~solved[part]).sum())) for part in parts] == [(6, 18), (2, 4), (2, 8)]
-    assert all(np.array_equal(a, b) for a, b in zip(parts, split_episodes(solved, 0.25, 0.15, seed=3), strict=True))
-    known, calibrating, judging = split_episodes(np.array([True, True]), 0.25, 0.15, seed=0)
-    assert (len(known), len(calibrating), len(judging)) == (1, 0, 1)
+    judging = held_out_episodes(solved, 0.25, seed=3)
+    assert (int(judging[solved].sum()), int(judging[~solved].sum())) == (2, 8)
+    assert np.array_equal(judging, held_out_episodes(solved, 0.25, seed=3))
+    assert (
+        held_out_episodes(np.array([1, 1]), 0.01, seed=0).sum()
+        == held_out_episodes(np.array([1, 1]), 0.99, 0).sum()
+        == 1
+    )
+    assert not held_out_episodes(np.array([1]), 0.5, seed=0).any()
