@@ -119,6 +119,14 @@ class Improver:
             f"method={method.name} asks at every step what would be done, which a person says while driving only; "
             "method=hg_dagger learns from that.",
         )
+        if config.classifier is not None:
+            from praxon.learning.rl.success import load_classifier
+
+            require(
+                method.online is not None,
+                f"A classifier judges for rlif and hil_serl; method={method.name} needs none.",
+            )
+            load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
         if method.online is None:  # else the process that acts has the operator's device
             self.help = operator.at(self.world, config.skill, gate)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
@@ -290,6 +298,7 @@ class Improver:
             robot=plain(config.robot),
             skill=config.skill,
             operator=plain(config.operator),
+            classifier=None if config.classifier is None else str(config.classifier),
             gate=plain(config.gate),
             seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
             labels=config.labels,

@@ -78,6 +78,10 @@ class Simulation(World):
     def first_observation(self, seed: int) -> Observation:
         """Begin the episode of this seed; returns what is seen at its start."""
         self.reset(seed)
+        return self.observe()
+
+    def observe(self) -> Observation:
+        """Every feature of the contract now."""
         return self.robot.observe()
 
     def view(self, height: int, width: int) -> Camera:

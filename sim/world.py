@@ -6,7 +6,7 @@ What verbs need of either is here; how an episode is paced, ended and summed up 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -70,6 +70,16 @@ class Pictures(Protocol):
         """Free what pictures need."""
 
 
+class Verdict(Protocol):
+    """Whoever says whether the task is solved by what is seen; see ``World.verdict``."""
+
+    def reset(self) -> None:
+        """Begin an episode."""
+
+    def __call__(self, features: Mapping[str, np.ndarray]) -> Judgement:
+        """Of the observation that followed a step; asked once at every step, in order."""
+
+
 class World(ABC):
     """Where episodes run.
 
@@ -77,11 +87,13 @@ class World(ABC):
         contract: what agents see and command here; it names task and robot, and its control period paces the episode.
         instruction: the task in words.
         step_limit: control steps after which an episode ends.
+        verdict: who says that the task is solved; the world itself where ``None``. Rewards stay the world's.
     """
 
     contract: PolicyContract
     instruction: str
     step_limit: int
+    verdict: Verdict | None = None
 
     @abstractmethod
     def expert(self) -> Agent:
@@ -103,6 +115,10 @@ class World(ABC):
     @abstractmethod
     def first_observation(self, seed: int) -> Observation:
         """Begin the episode of this seed; returns what is seen at its start."""
+
+    @abstractmethod
+    def observe(self) -> Observation:
+        """Every feature of the contract now."""
 
     def performer(self, agent: Agent) -> Agent:
         """Who acts here for an agent that speaks in the contract's actions; itself where the world takes those."""
@@ -193,6 +209,8 @@ class World(ABC):
             stop: asked after every step whether the episode ends here.
         """
         began = time.perf_counter()
+        if self.verdict is not None:
+            self.verdict.reset()
         step = self._start(agent, seed, subscribers)
         period_s = self.contract.chunk.control_period_s
         limit = self.step_limit
@@ -203,6 +221,8 @@ class World(ABC):
             steps += 1
             clamped += bool(tick.command.report.causes)
             judgement = self._judge()
+            if self.verdict is not None:
+                judgement = replace(judgement, success=self.verdict(self.observe().features).success)
             judged(judgement)
             rewards += judgement.reward
             for name, value in judgement.metrics.items():

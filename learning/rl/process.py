@@ -43,6 +43,7 @@ class Work:
         task, robot: of the world, as configs.
         skill: of a scripted expert.
         operator, gate: configs of who helps, and when.
+        classifier: folder of a success classifier that judges instead of the world; the world where ``None``.
         seeds: of the episodes.
         labels, env_steps: when the actor is done, see ``actor.Quota``.
         demonstrations: folders of datasets that are given.
@@ -70,6 +71,7 @@ class Work:
     schedule: Mapping[str, Any]
     prefer_interventions: bool
     seed: int
+    classifier: str | None = None
     demonstrations: Sequence[str] = ()
     earlier: Sequence[str] = ()
     threads: int = 1
@@ -170,6 +172,7 @@ def act_there(folder: Path) -> None:
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.operators import Operator
     from praxon.learning.rl.actor import Quota, act
+    from praxon.learning.rl.success import LearnedReward, load_classifier
     from praxon.policies.build import build_part
     from praxon.policies.bundle import load_bundle
     from praxon.policies.refined import RefinedPolicy
@@ -180,6 +183,8 @@ def act_there(folder: Path) -> None:
     policy = load_bundle(folder / START).policy
     assert isinstance(policy, RefinedPolicy)
     world = make_world(dict(work.task), dict(work.robot), policy_contract=policy.contract)
+    if work.classifier is not None:
+        world.verdict = LearnedReward(load_classifier(Path(work.classifier)), world.contract)
     helper = build_part(work.operator, Operator).at(world, work.skill, build_part(work.gate, Gate))
     act(world, policy, helper, folder, work.seeds, Quota(work.labels, work.env_steps))
 
