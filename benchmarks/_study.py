@@ -18,7 +18,8 @@ def once(folder: Path, *arguments: str) -> dict[str, Any]:
     """The result.json of a verb's run in ``folder``, done now, gone on with, or found."""
     result = folder / "result.json"
     if not result.exists():
-        resume = ["resume=true"] if (folder / "checkpoints").exists() or (folder / "dataset").exists() else []
+        begun = any((folder / name).exists() for name in ("checkpoints", "dataset", "rounds"))
+        resume = ["resume=true"] if begun else []
         praxon(*arguments, *resume, f"run_dir={folder}")
     return dict(json.loads(result.read_text()))
 
