@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 EPISODES_AT_MOST = 200
 """In a round: a policy that needs no help asks for none."""
 LEDGER = "meta/rollouts.jsonl"
+IMPROVED = "\n## Improved\n\n"
+"""Heading in a bundle's card."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -184,13 +186,13 @@ class Improver:
                 bundle, counts = self._learn_while_acting(number, self.method.online, earlier / "bundle", folder)
                 if self.config.refit:
                     result |= self._train_below(number, bundle, folder)
-                _save(folder / "bundle", bundle, bundle.policy)
+                _save(folder / "bundle", bundle, bundle.policy, self._said(number))
             else:
                 counts, report = self._watch(number, earlier / "bundle", folder / "rollouts")
                 result |= {"gate": report} if report else {}
                 bundle = load_bundle(earlier / "bundle")
                 trained, figures = self._train(number, bundle, folder)
-                _save(folder / "bundle", bundle, trained)
+                _save(folder / "bundle", bundle, trained, self._said(number))
                 result |= figures
         result |= counts
         result["intervention_rate"] = round(counts["intervened"] / max(counts["env_steps"], 1), 4)
@@ -205,6 +207,14 @@ class Improver:
 
             tidy(folder / "loop")
         return result
+
+    def _said(self, number: int) -> str:
+        """What a card says of a round."""
+        config = self.config
+        return (
+            f"Round {number} of `praxon improve method={self.method.name}` from `{config.bundle}`, {config.labels} labels a round, "
+            f"expert of skill {config.skill}, seed {config.seed}."
+        )
 
     def _gate(self, number: int) -> "Gate":
         """Who drives in a round."""
@@ -436,12 +446,13 @@ def _require_same(config: Config, path: Path) -> None:
         )
 
 
-def _save(path: Path, bundle: Any, policy: Any) -> None:
+def _save(path: Path, bundle: Any, policy: Any, improved: str = "") -> None:
     """A bundle like this one with the policy's weights, whole or not at all; what was measured or calibrated is of others."""
     from praxon.policies.bundle import save_bundle
 
     engine = {name: value for name, value in bundle.engine.items() if name != "measured"}
-    save_bundle(path, policy, bundle.config, engine | ({"cache": None} if "cache" in engine else {}), bundle.card)
+    card = bundle.card.partition(IMPROVED)[0] + (f"{IMPROVED}{improved}\n" if improved else "")
+    save_bundle(path, policy, bundle.config, engine | ({"cache": None} if "cache" in engine else {}), card)
 
 
 def _say(done: dict[str, Any], episodes: int) -> None:
