@@ -61,7 +61,7 @@ def rate(asked: Any, learning: bool) -> float:
     try:
         bundle = load_bundle(asked.bundle)
         critics = {"critics": 5, "hidden": [256, 256]}
-        save_refined(folder / START, bundle, load_option("refinement", "expo"), critics, 0)
+        save_refined(folder / START, bundle, load_option("refinement", "expo"), critics, 0, {})
         write_work(folder, work_of(asked, bundle.contract.task))
         if learning:
             processes.append(started("learner", folder))

@@ -297,7 +297,8 @@ class Improver:
         config, learner, loop = self.config, plain(self.config.learner), folder / "loop"
         sizes = {"critics": learner["critics"], "hidden": learner["hidden"]}
         if not (loop / START / "manifest.json").exists():
-            save_refined(loop / START, load_bundle(earlier), plain(config.refinement), sizes, config.seed)
+            drawing = plain(config.engine) or {}
+            save_refined(loop / START, load_bundle(earlier), plain(config.refinement), sizes, config.seed, drawing)
         schedule = {name: learner.pop(name) for name in ("updates_per_decision", "first", "publish_every")}
         gamma = learner.pop("gamma")
         # Two takeovers are a policy's step and one of the expert's apart at least.

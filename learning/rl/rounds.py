@@ -25,7 +25,12 @@ TARGET = "praxon.policies.refined.RefinedPolicy"
 
 
 def save_refined(
-    path: Path, bundle: Bundle, refinement: Mapping[str, Any], critics: Mapping[str, Any], seed: int
+    path: Path,
+    bundle: Bundle,
+    refinement: Mapping[str, Any],
+    critics: Mapping[str, Any],
+    seed: int,
+    drawing: Mapping[str, Any],
 ) -> None:
     """Write a bundle as a refined one, with critics that know nothing yet; one that is refined already stays what it is.
 
@@ -35,6 +40,7 @@ def save_refined(
         refinement: config of the ``Refinement``.
         critics: ``critics`` and ``hidden`` of ``RefinedPolicy``.
         seed: of the new weights.
+        drawing: engine settings of the policy below, such as ``noise_scale``; those that are not named stay.
     """
     config, policy = bundle.config, bundle.policy
     if not isinstance(policy, RefinedPolicy):
@@ -47,8 +53,9 @@ def save_refined(
         refined.normalizer.load_state_dict(policy.normalizer.state_dict())
         config, policy = {**config, "policy": described}, refined
     # Caches were calibrated for the policy alone, and figures measured of it.
-    engine = {name: value for name, value in bundle.engine.items() if name not in ("measured", "serving")}
-    save_bundle(path, policy, config, engine | ({"cache": None} if "cache" in engine else {}), bundle.card)
+    known = bundle.policy.engine_settings()
+    policy.configure_engine({**known, **({"cache": None} if "cache" in known else {}), **drawing})
+    save_bundle(path, policy, config, policy.engine_settings(), bundle.card)
 
 
 def learn_while_acting(folder: Path, work: Work, told: Callable[[int, int], None]) -> Bundle:

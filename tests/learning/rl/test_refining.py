@@ -11,6 +11,7 @@ from praxon.errors import ConfigError
 from praxon.learning.rl.decisions import Decision
 from praxon.learning.rl.refining import BASE, LATENT, NEXT_BASE, RefinementLearner
 from praxon.learning.rl.rlpd import RlpdSettings
+from praxon.learning.rl.rounds import save_refined
 from praxon.learning.rl.transitions import transitions_of, window_at
 from praxon.policies.build import build_policy_for
 from praxon.policies.bundle import load_bundle, save_bundle
@@ -266,3 +267,25 @@ def test_impossible_refinements_are_refused(setting):
 
     with pytest.raises(ConfigError):
         Edit(Sizes(3, 6, 4, 2, 12), **setting)
+
+
+def test_a_bundle_becomes_a_refined_one_that_draws_as_it_was_told_to(contract, tmp_path):
+    refined = make(contract, "BestOfN")
+    described_base = described("BestOfN")["base"]
+    refined.base.configure_engine({"steps": 7})
+    save_bundle(tmp_path / "a", refined.base, {"policy": described_base})
+    below = load_bundle(tmp_path / "a")
+    refinement = {"_target_": "praxon.policies.refinement.BestOfN", "candidates": 1}
+    save_refined(tmp_path / "b", below, refinement, {"critics": 2, "hidden": [8]}, 3, {"noise_scale": 0.5})
+    found = load_bundle(tmp_path / "b").policy
+    assert found.engine_settings() == {**below.policy.engine_settings(), "noise_scale": 0.5}
+    assert found.engine_settings()["steps"] == 7
+    # With one candidate it is the policy below; a refined bundle stays what it is.
+    seen, noise = window(contract), found.noise(1, torch.Generator().manual_seed(0))
+    below.policy.configure_engine({"noise_scale": 0.5})
+    with torch.inference_mode():
+        alone, drawn = below.policy.sample(seen, noise[:, 0]), found.sample(seen, noise)
+    torch.testing.assert_close(drawn, alone, atol=1e-5, rtol=1e-5)
+    save_refined(tmp_path / "c", load_bundle(tmp_path / "b"), {"_target_": "nothing"}, {}, 4, {})
+    again = load_bundle(tmp_path / "c").policy.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in found.state_dict().items())
