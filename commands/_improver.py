@@ -1,0 +1,366 @@
+"""The rounds of praxon improve: watch or learn while acting, train, evaluate; a round that is finished is not done again."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import open_dict
+
+from praxon.commands._hydra import Config, compose_config
+from praxon.commands._ledger import Ledger
+from praxon.commands._run import console, plain, progress_bar, require, task_of, write_json
+from praxon.commands._windows import joined_windows
+from praxon.sim.factory import make_world
+from praxon.sim.seeds import Purpose, episode_seeds
+
+if TYPE_CHECKING:
+    from praxon.learning.interactive.gates import Gate
+    from praxon.learning.interactive.methods import Method, Online
+    from praxon.policies.base import Policy
+    from praxon.policies.bundle import Bundle
+
+EPISODES_AT_MOST = 200
+"""In a round: a policy that needs no help asks for none."""
+LEDGER = "meta/rollouts.jsonl"
+IMPROVED = "\n## Improved\n\n"
+"""Heading in a bundle's card."""
+
+
+class Improver:
+    """Rounds of watching, training and evaluating; a round that is finished is not done again."""
+
+    def __init__(self, config: Config, method: "Method", gate: "Gate", operator: Any) -> None:
+        import torch
+
+        from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.learning.interactive.gates import Gate
+        from praxon.learning.interactive.operators import Scripted
+        from praxon.learning.interactive.records import record_features
+        from praxon.policies.bundle import load_bundle
+
+        torch.set_num_threads(config.threads)
+        self.config, self.method = config, method
+        start = load_bundle(Path(str(config.bundle)))
+        self.world = make_world(task_of(config), plain(config.robot), policy_contract=start.contract)
+        require(
+            self.world.contract.action.kind != "pose",
+            "This policy commands tool poses and the expert joints; what either would do is compared in joints only.",
+        )
+        require(
+            method.labels is None or isinstance(operator, Scripted),
+            f"method={method.name} asks at every step what would be done, which a person says while driving only; "
+            "method=hg_dagger learns from that.",
+        )
+        if config.classifier is not None:
+            from praxon.learning.rl.success import load_classifier
+
+            require(
+                method.online is not None,
+                f"A classifier judges for rlif and hil_serl; method={method.name} needs none.",
+            )
+            load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
+        if method.online is None:  # else the process that acts has the operator's device
+            self.help = operator.at(self.world, config.skill, gate)
+        self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
+        for dataset in self.demonstrations:
+            dataset.require(start.contract)
+            require(
+                dataset.contract.task == self.world.contract.task,
+                f"The demonstrations in '{dataset.root}' are of task '{dataset.contract.task}', not '{self.world.contract.task}'.",
+            )
+        gate.require(start.contract, self.demonstrations)
+        require(
+            method.online is None or type(gate).prepare is Gate.prepare,
+            f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
+        )
+        if not self.demonstrations:
+            console.print(
+                "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
+            )
+        lacking = set(start.policy.needs().extras) - {
+            each.name for each in record_features(self.world.contract, start.contract.chunk.num_execute)
+        }
+        require(
+            not lacking,
+            f"This policy learns from the column {', '.join(sorted(lacking))}, which is not recorded while it is watched.",
+        )
+        if start.engine.get("cache") is not None:
+            console.print(
+                "The bundle's cache schedule is of its weights, and left out; praxon calibrate makes another."
+            )
+        named = [name for name in ("density",) if name in ((start.engine.get("serving") or {}).get("selection") or {})]
+        require(
+            not named,
+            "This bundle chooses by a density of its own weights, which training changes; serving={candidates:1} first.",
+        )
+
+    def round(self, number: int, folder: Path) -> dict[str, Any]:
+        """Round 0 is the policy as it was given; each other one watches the policy of the one before it."""
+        from praxon.policies.bundle import load_bundle
+
+        kept = folder / "round.json"
+        if kept.exists():
+            found: dict[str, Any] = json.loads(kept.read_text())
+            return found
+        folder.mkdir(parents=True, exist_ok=True)
+        result: dict[str, Any] = {"round": number}
+        before = {"labels_so_far": 0, "env_steps_so_far": 0}
+        if number == 0:
+            bundle = load_bundle(Path(str(self.config.bundle)))
+            _save(folder / "bundle", bundle, bundle.policy)
+            counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
+        else:
+            earlier = folder.with_name(f"{number - 1:02d}")
+            before = json.loads((earlier / "round.json").read_text())
+            if self.method.online is not None:
+                bundle, counts = self._learn_while_acting(number, self.method.online, earlier / "bundle", folder)
+                if self.config.refit:
+                    result |= self._train_below(number, bundle, folder)
+                _save(folder / "bundle", bundle, bundle.policy, self._said(number))
+            else:
+                counts, report = self._watch(number, earlier / "bundle", folder / "rollouts")
+                result |= {"gate": report} if report else {}
+                bundle = load_bundle(earlier / "bundle")
+                trained, figures = self._train(number, bundle, folder)
+                _save(folder / "bundle", bundle, trained, self._said(number))
+                result |= figures
+        result |= counts
+        result["intervention_rate"] = round(counts["intervened"] / max(counts["env_steps"], 1), 4)
+        for name in ("labels", "env_steps"):
+            result[f"{name}_so_far"] = before[f"{name}_so_far"] + counts[name]
+        evaluated = self._evaluate(folder)
+        result |= {name: evaluated[name] for name in ("successes", "success_rate", "interval_95")}
+        write_json(kept, result)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        if (folder / "loop").exists():
+            from praxon.learning.rl.rounds import tidy
+
+            tidy(folder / "loop")
+        return result
+
+    def _said(self, number: int) -> str:
+        """What a card says of a round."""
+        config = self.config
+        return (
+            f"Round {number} of `praxon improve method={self.method.name}` from `{config.bundle}`, {config.labels} labels a round, "
+            f"expert of skill {config.skill}, seed {config.seed}."
+        )
+
+    def _gate(self, number: int) -> "Gate":
+        """Who drives in a round."""
+        return self.method.gate(number, self.help.gate, float(self.config.beta))
+
+    def _watch(self, number: int, bundle: Path, root: Path) -> tuple[dict[str, int], dict[str, Any]]:
+        """Episodes until the expert has given as many labels as asked, on disk one by one; counts, and the gate's report."""
+        from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.datasets.lerobot_writer import LeRobotWriter
+        from praxon.learning.interactive.experience import Experience
+        from praxon.learning.interactive.foresight import Foresight
+        from praxon.learning.interactive.records import record_features
+        from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
+        from praxon.policies.agent import ChunkAgent
+        from praxon.policies.denoising.backends.registry import open_runtime
+        from praxon.robots.teleoperation.intervention import Mark
+
+        config, world = self.config, self.world
+        runtime = open_runtime(bundle, serving={"threads": config.threads})
+        policy = ChunkAgent(runtime, world.contract)
+        gate = self._gate(number)
+        before = [LeRobotDataset(root.parent.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number)]
+        gate.prepare(Experience(self.demonstrations, before, runtime, config.seed + number))
+        agent = SupervisedAgent(policy, self.help.expert, gate, Foresight(world))
+        seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
+        counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
+        with (
+            LeRobotWriter(
+                root,
+                world.contract,
+                world.instruction,
+                world.contract.robot,
+                extra_features=record_features(world.contract, runtime.contract.chunk.num_execute),
+                metadata={"improve": {"method": self.method.name, "round": number, "seed": config.seed}},
+                resume=root.exists(),
+            ) as writer,
+            Ledger(root / LEDGER) as ledger,
+            progress_bar(f"round {number}: watch", config.labels) as advance,
+        ):
+            for line in ledger.lines:
+                counts = {name: counts[name] + line[name] for name in counts}
+                gate.remember(line.get("notes", {}))
+            for seed in seeds[counts["episodes"] :]:
+                if counts["labels"] >= config.labels:
+                    break
+                rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
+                while rollout.mark == Mark.DISCARD:
+                    rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
+                # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
+                if counts["episodes"] == writer.num_episodes:
+                    writer.add_episode(rollout.frames, rollout.stamps_ns)
+                length = len(rollout.stamps_ns)
+                line = {
+                    "episodes": 1,
+                    "labels": self.method.spent(length, rollout.intervened),
+                    "interventions": rollout.interventions,
+                    "intervened": rollout.intervened,
+                    "env_steps": length,
+                    "solved": int(rollout.result.success),
+                    "notes": gate.notes(),
+                }
+                ledger.add(line)
+                gate.remember(line["notes"])
+                counts = {name: counts[name] + line[name] for name in counts}
+                advance(
+                    completed=min(counts["labels"], config.labels),
+                    note=f"{counts['solved']}/{counts['episodes']} solved, {counts['interventions']} takeovers",
+                )
+        policy.close()
+        return counts, gate.report()
+
+    def _learn_while_acting(
+        self, number: int, online: "Online", earlier: Path, folder: Path
+    ) -> tuple["Bundle", dict[str, int]]:
+        """Actor and learner side by side, until the expert has given as many labels as asked; the bundle, and counts."""
+        from praxon.learning.rl.process import START, Work
+        from praxon.learning.rl.rounds import learn_while_acting, save_refined, write_rollouts
+        from praxon.policies.bundle import load_bundle
+
+        config, learner, loop = self.config, plain(self.config.learner), folder / "loop"
+        sizes = {"critics": learner["critics"], "hidden": learner["hidden"]}
+        if not (loop / START / "manifest.json").exists():
+            drawing = plain(config.engine) or {}
+            save_refined(loop / START, load_bundle(earlier), plain(config.refinement), sizes, config.seed, drawing)
+        schedule = {name: learner.pop(name) for name in ("updates_per_decision", "first", "publish_every")}
+        gamma = learner.pop("gamma")
+        # Two takeovers are a policy's step and one of the expert's apart at least.
+        lowest = -1 / (1 - gamma**2) if online.highest == 0 else -1.0
+        rollouts = [str(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number)]
+        work = Work(
+            task=task_of(config),
+            robot=plain(config.robot),
+            skill=config.skill,
+            operator=plain(config.operator),
+            classifier=None if config.classifier is None else str(config.classifier),
+            gate=plain(config.gate),
+            seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
+            labels=config.labels,
+            env_steps=config.env_steps,
+            reward={"_target_": online.reward},
+            gamma=gamma,
+            settings={**learner, "lowest": lowest, "highest": online.highest},
+            schedule=schedule,
+            prefer_interventions=online.prefer_interventions,
+            seed=config.seed + number,
+            demonstrations=[str(dataset.root) for dataset in self.demonstrations],
+            earlier=rollouts,
+            threads=config.threads,
+        )
+        with progress_bar(f"round {number}: act and learn", config.labels) as advance:
+
+            def told(steps: int, labels: int) -> None:
+                advance(completed=min(labels, config.labels), note=f"{steps} steps")
+
+            bundle = learn_while_acting(loop, work, told)
+        about = {"improve": {"method": self.method.name, "round": number, "seed": config.seed}}
+        counts = write_rollouts(folder / "rollouts", loop, self.world, bundle.contract, about)
+        return bundle, counts
+
+    def _train_below(self, number: int, bundle: "Bundle", folder: Path) -> dict[str, Any]:
+        """Train the policy below a refined one on what the expert did, and put it back."""
+        from dataclasses import replace
+
+        from praxon.policies.refined import RefinedPolicy
+
+        refined = bundle.policy
+        assert isinstance(refined, RefinedPolicy)
+        below = replace(
+            bundle, policy=refined.base, config={**bundle.config, "policy": bundle.config["policy"]["base"]}
+        )
+        refined.base, figures = self._train(number, below, folder)
+        return figures
+
+    def _train(self, number: int, bundle: Any, folder: Path) -> tuple["Policy", dict[str, Any]]:
+        """The policy of the round before, trained on demonstrations and all that was watched, half and half."""
+        import torch
+
+        from praxon.datasets.joined import JoinedWindows, joined_statistics
+        from praxon.datasets.lerobot_reader import LeRobotDataset
+        from praxon.learning.fitting import fit_normalizer
+        from praxon.learning.sampling import mixture
+        from praxon.learning.trainer import StepReport, Trainer
+        from praxon.policies.build import build_policy_for
+
+        config, policy = self.config, bundle.policy
+        if config.fresh:
+            torch.manual_seed(config.seed + number)
+            policy = build_policy_for(bundle.config["policy"], bundle.contract)
+            policy.configure_engine({k: v for k, v in bundle.policy.engine_settings().items() if k != "cache"})
+        padding = getattr(policy, "mask_padding", None)
+        if padding is not None and self.method.only_interventions:
+            policy.mask_padding = True  # where the expert gave control back, nobody knows what it would have done
+        watched = [LeRobotDataset(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number + 1)]
+        every = [range(dataset.num_episodes) for dataset in watched]
+        keep = [self.method.keep(dataset) for dataset in watched]
+        new = joined_windows(
+            policy, watched, every, policy.needs().future, seed=config.seed, labels=self.method.labels, keep=keep
+        )
+        old: list[Any] = []
+        if self.demonstrations:
+            whole = [range(dataset.num_episodes) for dataset in self.demonstrations]
+            old += joined_windows(policy, self.demonstrations, whole, policy.needs().future, seed=config.seed).parts
+        parts = [*old, *(each for each in new.parts if len(each))]
+        require(
+            bool(parts),
+            "There is nothing to learn from: nobody took over, and no demonstrations were given (dataset=<folder>). A gate that "
+            "takes over sooner would do.",
+        )
+        windows = JoinedWindows(parts)
+        if config.fresh:
+            fit_normalizer(policy, joined_statistics(parts), windows)
+        settings = {**plain(config.training), "learning_rate": config.learning_rate}
+        trainer = Trainer(**settings, steps=config.steps, seed=config.seed + number)
+        sizes = [len(each) for each in parts[len(old) :]]
+        shares = [1.0] * len(old) + [size / sum(sizes) for size in sizes]  # all that is new, as much as what is old
+        with progress_bar(f"round {number}: train", config.steps) as advance:
+
+            def show(report: StepReport) -> None:
+                advance(completed=report.step, note=f"loss {report.loss:.4f}")
+
+            trainer.fit(
+                policy,
+                windows,
+                folder,
+                config={"improve": self.method.name, "round": number},
+                sampler=mixture(windows, trainer.batch_size, config.seed + number, shares),
+                on_step=show,
+            )
+        if padding is not None:
+            policy.mask_padding = padding
+        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        return policy, {"loss": last["loss"], "samples": sum(sizes)}
+
+    def _evaluate(self, folder: Path) -> dict[str, Any]:
+        from praxon.commands.eval import run as evaluate
+
+        described = compose_config(
+            "eval",
+            [
+                f"episodes={self.config.eval_episodes}",
+                f"seed={self.config.seed}",
+                f"workers={self.config.workers}",
+                f"threads={self.config.threads}",
+            ],
+        )
+        with open_dict(described):
+            described.task, described.robot = self.config.get("task"), self.config.robot
+            described.bundle, described.run_dir = str(folder / "bundle"), str(folder / "evaluation")
+        return evaluate(described)
+
+
+def _save(path: Path, bundle: Any, policy: Any, improved: str = "") -> None:
+    """A bundle like this one with the policy's weights, whole or not at all; what was measured or calibrated is of others."""
+    from praxon.policies.bundle import save_bundle
+
+    engine = {name: value for name, value in bundle.engine.items() if name != "measured"}
+    card = bundle.card.partition(IMPROVED)[0] + (f"{IMPROVED}{improved}\n" if improved else "")
+    save_bundle(path, policy, bundle.config, engine | ({"cache": None} if "cache" in engine else {}), card)
