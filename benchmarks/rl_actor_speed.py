@@ -17,9 +17,9 @@ from typing import Any
 
 from _record import record
 
-from praxon.learning.rl.actor import JOURNAL
+from praxon.learning.rl.actor import JOURNAL, step_dtype
 from praxon.learning.rl.process import START, Work, started, write_work
-from praxon.learning.rl.rounds import save_refined, step_dtype_of
+from praxon.learning.rl.rounds import save_refined
 from praxon.policies.bundle import load_bundle
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.targets import load_option
@@ -67,7 +67,7 @@ def rate(asked: Any, learning: bool) -> float:
             processes.append(started("learner", folder))
             waited_for(lambda: (folder / "weights" / "latest.json").exists(), "the learner")
         processes.append(started("actor", folder))
-        size = step_dtype_of(folder).itemsize
+        size = step_dtype(bundle.contract, bundle.contract.chunk.num_execute).itemsize
         steps = lambda: (folder / JOURNAL).stat().st_size // size if (folder / JOURNAL).exists() else 0  # noqa: E731
         waited_for(lambda: steps() >= FIRST, "the actor")
         began, first = time.perf_counter(), steps()

@@ -9,7 +9,7 @@ from omegaconf import open_dict
 
 from praxon.commands._hydra import Config, compose_config
 from praxon.commands._ledger import Ledger
-from praxon.commands._run import console, plain, progress_bar, require, task_of, write_json
+from praxon.commands._run import console, plain, progress_bar, require, require_numbers, task_of, write_json
 from praxon.commands._windows import joined_windows
 from praxon.sim.factory import make_world
 from praxon.sim.seeds import Purpose, episode_seeds
@@ -60,6 +60,8 @@ class Improver:
                 f"A classifier judges for rlif and hil_serl; method={method.name} needs none.",
             )
             load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
+        if method.online is not None:
+            self._require_online(start, method.online)
         if method.online is None:  # else the process that acts has the operator's device
             self.help = operator.at(self.world, config.skill, gate)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
@@ -95,6 +97,41 @@ class Improver:
             "This bundle chooses by a density of its own weights, which training changes; serving={candidates:1} first.",
         )
 
+    def _require_online(self, start: "Bundle", online: "Online") -> None:
+        """Refuse now what actor or learner would refuse after the first evaluation."""
+        import tempfile
+
+        from praxon.policies.bundle import load_bundle
+        from praxon.policies.refined import RefinedPolicy
+
+        config = self.config
+        learner_of(config, online)
+        require_numbers(config, env_steps=1)
+        made = [feature.name for feature in start.contract.observations if feature.is_goal or feature.kind == "task"]
+        require(
+            not made,
+            f"This policy is told {', '.join(made)}, which is not recorded while it is watched; {self.method.name} takes policies "
+            "that see observations alone.",
+        )
+        if online.prefer_interventions:
+            for dataset in self.demonstrations:
+                require(
+                    "next.success" in dataset.columns,
+                    f"The demonstrations in '{dataset.root}' do not say whether they were solved, and {self.method.name} is paid "
+                    "for that; praxon collect rewards=true records it.",
+                )
+        with tempfile.TemporaryDirectory() as folder:
+            _refined(config, start, Path(folder) / "bundle")
+            refined = load_bundle(Path(folder) / "bundle").policy
+        assert isinstance(refined, RefinedPolicy)
+        require(
+            refined.movable or not config.refit,
+            "The policy below cannot be trained anew here: critics see pictures as it does, or the actor chooses its noise; "
+            "refit=false leaves it as it is.",
+        )
+        if isinstance(start.policy, RefinedPolicy):
+            console.print("This bundle is refined already: refinement, critics and widths are its own.")
+
     def round(self, number: int, folder: Path) -> dict[str, Any]:
         """Round 0 is the policy as it was given; each other one watches the policy of the one before it."""
         from praxon.policies.bundle import load_bundle
@@ -102,6 +139,7 @@ class Improver:
         kept = folder / "round.json"
         if kept.exists():
             found: dict[str, Any] = json.loads(kept.read_text())
+            _tidy(folder)
             return found
         folder.mkdir(parents=True, exist_ok=True)
         result: dict[str, Any] = {"round": number}
@@ -122,9 +160,8 @@ class Improver:
                 counts, report = self._watch(number, earlier / "bundle", folder / "rollouts")
                 result |= {"gate": report} if report else {}
                 bundle = load_bundle(earlier / "bundle")
-                trained, figures = self._train(number, bundle, folder)
-                _save(folder / "bundle", bundle, trained, self._said(number))
-                result |= figures
+                result |= self._train_below(number, bundle, folder)
+                _save(folder / "bundle", bundle, bundle.policy, self._said(number))
         result |= counts
         result["intervention_rate"] = round(counts["intervened"] / max(counts["env_steps"], 1), 4)
         for name in ("labels", "env_steps"):
@@ -132,11 +169,7 @@ class Improver:
         evaluated = self._evaluate(folder)
         result |= {name: evaluated[name] for name in ("successes", "success_rate", "interval_95")}
         write_json(kept, result)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        if (folder / "loop").exists():
-            from praxon.learning.rl.rounds import tidy
-
-            tidy(folder / "loop")
+        _tidy(folder)
         return result
 
     def _said(self, number: int) -> str:
@@ -222,19 +255,14 @@ class Improver:
     ) -> tuple["Bundle", dict[str, int]]:
         """Actor and learner side by side, until the expert has given as many labels as asked; the bundle, and counts."""
         from praxon.learning.rl.process import START, Work
-        from praxon.learning.rl.rounds import learn_while_acting, save_refined, write_rollouts
+        from praxon.learning.rl.rounds import learn_while_acting, write_rollouts
         from praxon.policies.bundle import load_bundle
 
-        config, learner, loop = self.config, plain(self.config.learner), folder / "loop"
-        sizes = {"critics": learner["critics"], "hidden": learner["hidden"]}
+        config, loop = self.config, folder / "loop"
         if not (loop / START / "manifest.json").exists():
-            drawing = plain(config.engine) or {}
-            save_refined(loop / START, load_bundle(earlier), plain(config.refinement), sizes, config.seed, drawing)
-        schedule = {name: learner.pop(name) for name in ("updates_per_decision", "first", "publish_every")}
-        gamma = learner.pop("gamma")
-        # Two takeovers are a policy's step and one of the expert's apart at least.
-        lowest = -1 / (1 - gamma**2) if online.highest == 0 else -1.0
-        rollouts = [str(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number)]
+            _refined(config, load_bundle(earlier), loop / START)
+        settings, schedule, gamma = learner_of(config, online)
+        rollouts = [str(folder.with_name(f"{before:02d}") / "rollouts") for before in range(1, number)]
         work = Work(
             task=task_of(config),
             robot=plain(config.robot),
@@ -245,9 +273,9 @@ class Improver:
             seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
             labels=config.labels,
             env_steps=config.env_steps,
-            reward={"_target_": online.reward},
+            reward=online.reward(plain(config.learner)),
             gamma=gamma,
-            settings={**learner, "lowest": lowest, "highest": online.highest},
+            settings=settings,
             schedule=schedule,
             prefer_interventions=online.prefer_interventions,
             seed=config.seed + number,
@@ -260,23 +288,25 @@ class Improver:
             def told(steps: int, labels: int) -> None:
                 advance(completed=min(labels, config.labels), note=f"{steps} steps")
 
-            bundle = learn_while_acting(loop, work, told)
+            bundle, learned = learn_while_acting(loop, work, self.world.contract, told)
         about = {"improve": {"method": self.method.name, "round": number, "seed": config.seed}}
         counts = write_rollouts(folder / "rollouts", loop, self.world, bundle.contract, about)
+        write_json(folder / "learned.json", learned)
         return bundle, counts
 
     def _train_below(self, number: int, bundle: "Bundle", folder: Path) -> dict[str, Any]:
-        """Train the policy below a refined one on what the expert did, and put it back."""
+        """Train a bundle's policy in place; of a refined one, the policy below."""
         from dataclasses import replace
 
         from praxon.policies.refined import RefinedPolicy
 
         refined = bundle.policy
-        assert isinstance(refined, RefinedPolicy)
-        below = replace(
-            bundle, policy=refined.base, config={**bundle.config, "policy": bundle.config["policy"]["base"]}
-        )
-        refined.base, figures = self._train(number, below, folder)
+        if not isinstance(refined, RefinedPolicy):
+            trained, figures = self._train(number, bundle, folder)
+            refined.load_state_dict(trained.state_dict())
+            return figures
+        described = {**bundle.config, "policy": bundle.config["policy"]["base"]}
+        refined.base, figures = self._train(number, replace(bundle, policy=refined.base, config=described), folder)
         return figures
 
     def _train(self, number: int, bundle: Any, folder: Path) -> tuple["Policy", dict[str, Any]]:
@@ -355,6 +385,47 @@ class Improver:
             described.task, described.robot = self.config.get("task"), self.config.robot
             described.bundle, described.run_dir = str(folder / "bundle"), str(folder / "evaluation")
         return evaluate(described)
+
+
+def learner_of(config: Config, online: "Online") -> tuple[dict[str, Any], dict[str, Any], float]:
+    """Settings of ``RlpdSettings`` and ``Schedule``, and the discount of a step, from those of the verb."""
+    from praxon.learning.rl.decisions import Reward
+    from praxon.learning.rl.learner import Schedule
+    from praxon.learning.rl.rlpd import RlpdSettings
+    from praxon.policies.build import build_part
+
+    found = plain(config.learner)
+    gamma = found["gamma"]
+    require(
+        isinstance(gamma, int | float) and 0 < gamma < 1,
+        f"learner.gamma is {gamma}; a discount within 0 and 1 is needed.",
+    )
+    schedule = {name: found[name] for name in ("updates_per_decision", "first", "publish_every")}
+    others = ("gamma", "blame_steps", *schedule)
+    settings = {name: value for name, value in found.items() if name not in others}
+    settings |= {"lowest": online.lowest(gamma), "highest": online.highest}
+    RlpdSettings(**settings), Schedule(**schedule)
+    build_part(online.reward(found), Reward)
+    return settings, schedule, gamma
+
+
+def _refined(config: Config, bundle: "Bundle", path: Path) -> None:
+    """Write a bundle as the refined one that actor and learner begin with."""
+    from praxon.learning.rl.rounds import save_refined
+
+    sizes = {name: plain(config.learner)[name] for name in ("critics", "hidden")}
+    save_refined(
+        path, bundle, plain(config.refinement), sizes, config.seed, plain(config.engine) if config.engine else {}
+    )
+
+
+def _tidy(folder: Path) -> None:
+    """Leave of a finished round what is read again."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if (folder / "loop").exists():
+        from praxon.learning.rl.rounds import tidy
+
+        tidy(folder / "loop")
 
 
 def _save(path: Path, bundle: Any, policy: Any, improved: str = "") -> None:

@@ -3,9 +3,9 @@
     window --base policy--> N candidates --refinement--> one chunk
        \\------state-------> critics ----------^
 
-The policy below is any that draws chunks from noise. It may be trained anew: critics keep units of their own. Since choosing is
-part of ``sample``, such a bundle is evaluated, served, compiled and exported as any other. It is made by ``praxon improve`` and
-by nothing else.
+The policy below is any that draws chunks from noise. It may be trained anew where critics see numbers: their units are their own.
+Since choosing is part of ``sample``, such a bundle is evaluated, served, compiled and exported as any other. It is made by
+``praxon improve`` and by nothing else.
 
 Shapes: B batch, N candidates, S state, H rows of a chunk, A components in network units, L numbers of noise for one chunk,
 E critics, O observation steps.
@@ -27,7 +27,7 @@ from praxon.policies.denoising.continuation import Plan
 from praxon.policies.generative import GenerativePolicy
 from praxon.policies.networks.value import CriticEnsemble
 from praxon.policies.normalizer import is_numeric
-from praxon.policies.refinement import Refinement, Sizes
+from praxon.policies.refinement import LatentNoise, Refinement, Sizes
 
 NEAR_M = 0.1
 """Unit of the distances between things that critics see [m]; they are cut off at ten of it."""
@@ -66,6 +66,16 @@ class RefinedPolicy(Policy):
             self._state_size(), chunk.horizon, chunk.num_execute, below.actions.size, math.prod(below.noise_shape)
         )
         self.refinement: Refinement = build_part(refinement, Refinement, self.sizes)
+        if below.deterministic and self.refinement.candidates > 1:
+            raise ConfigError(
+                f"{type(below).__name__} draws the same chunk whatever the noise, so that there is nothing to choose among; "
+                "refinement=residual moves it."
+            )
+        if isinstance(self.refinement, LatentNoise) and getattr(below, "noise_shape", ())[:-2]:
+            raise ConfigError(
+                "The steps of this policy's sampler add noise of their own, and dsrl chooses it all at once; a solver without is "
+                "needed: engine={solver:ddim} of a diffusion policy."
+            )
         self.critics = CriticEnsemble(
             self.sizes.state, self.sizes.execute * self.sizes.components, tuple(hidden), critics
         )
@@ -119,6 +129,7 @@ class RefinedPolicy(Policy):
         base_MHA = self.encode_actions({**wide, self.contract.action.name: drawn})
         base_BNHA = base_MHA.unflatten(0, (batch, count))
         chosen_BHA = self.refinement.choose(self.value, state_BS, base_BNHA, explore_BL, self.exploring)
+        chosen_BHA = torch.where(self.refinement.informed > 0, chosen_BHA, base_BNHA[:, 0])
         return state_BS, latent_BNL, base_BNHA, chosen_BHA
 
     def sample(self, window: Mapping[str, Tensor], noise: Tensor, plan: Plan | None = None) -> Tensor:
@@ -153,6 +164,11 @@ class RefinedPolicy(Policy):
     def configure_engine(self, settings: Mapping[str, Any]) -> None:
         """Of the policy below."""
         self.base.configure_engine(settings)
+
+    @property
+    def movable(self) -> bool:
+        """Whether the policy below may be trained anew without what critics or actor know becoming of another."""
+        return not self._encodes and not isinstance(self.refinement, LatentNoise)
 
     @property
     def _pairs(self) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from praxon.errors import ConfigError
-from praxon.policies.networks.value import GaussianActor
+from praxon.policies.networks.value import CriticEnsemble, GaussianActor
 
 Value = Callable[[Tensor, Tensor], Tensor]
 """State (M, S) and chunks (M, H, A) -> what each critic thinks of them (E, M)."""
@@ -62,6 +62,10 @@ class Refinement(nn.Module, ABC):
         if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
             raise ConfigError(f"Refinement draws {candidates!r} candidates; a whole number of at least 1 is needed.")
         self.sizes, self.candidates = sizes, candidates
+        self.register_buffer("informed", torch.zeros(()))
+
+    informed: Tensor
+    """1 once something was learned; until then the first candidate is what is done."""
 
     @property
     def actor_size(self) -> int:
@@ -182,7 +186,8 @@ class Residual(Moving):
 class Edit(Moving):
     """The best of the candidates and of each of them moved (EXPO, arXiv 2507.07986, algorithm 1).
 
-    The move is of few knots instead of every component, and the exploring noise is the same for all candidates.
+    Unlike there, a move has few knots instead of every component, the exploring noise is the same for all candidates, the best is
+    by the mean of all critics, and what the actor learns to move are candidates instead of what was done.
     """
 
     def __init__(
@@ -209,25 +214,32 @@ class Edit(Moving):
 class LatentNoise(Refinement):
     """The chunk that the policy draws from noise which an actor chooses (DSRL, arXiv 2506.15799).
 
-    The first candidate is drawn so; the others, from noise as it comes, teach ``noise_critic`` what noise is worth: it is fitted to
-    what the critics of chunks make of what was drawn from it (the paper's noise-aliased variant, whose pairs are those that were
-    drawn while acting, so that learning draws none).
+    The first candidate is drawn so; the others, from noise as it comes, teach ``noise_critics`` what noise is worth: each is fitted
+    to what a critic of chunks makes of what was drawn from it (the paper's noise-aliased variant; the pairs are the candidates of
+    the states that were met, which are drawn once).
 
     Args:
         sizes: of what is refined.
         candidates: N; 1 in serving would do, and more are drawn for the noise critic alone.
         bound: largest noise, b.
-        hidden: widths of actor and noise critic.
+        critics: of noise; at least as many as the learner takes the smallest of.
+        hidden: widths of actor and noise critics.
     """
 
     def __init__(
-        self, sizes: Sizes, candidates: int = 4, bound: float = 1.5, hidden: tuple[int, ...] = (256, 256)
+        self,
+        sizes: Sizes,
+        candidates: int = 4,
+        bound: float = 1.5,
+        critics: int = 5,
+        hidden: tuple[int, ...] = (256, 256),
     ) -> None:
         super().__init__(sizes, candidates)
         if not bound > 0:
             raise ConfigError(f"Latent noise is bounded by {bound}; a positive number is needed.")
         self.bound = bound
         self.actor = GaussianActor(sizes.state, sizes.noise, hidden)
+        self.noise_critics = CriticEnsemble(sizes.state, sizes.noise, hidden, critics)
 
     @property
     def actor_size(self) -> int:
@@ -237,6 +249,7 @@ class LatentNoise(Refinement):
     def latents(self, state_BS: Tensor, noise_BNL: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """See ``Refinement.latents``."""
         chosen_BL = self.bound * self.actor.drawn(state_BS, explore_BL * float(exploring))
+        chosen_BL = torch.where(self.informed > 0, chosen_BL, noise_BNL[:, 0])
         return torch.cat([chosen_BL[:, None], noise_BNL[:, 1:]], dim=1)
 
     def choose(self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:

@@ -8,8 +8,9 @@ hil_serl    likewise, and the task's reward                                   Lu
 thrifty_dagger  the same, with a gate that learned what is new and what is risky  Hoque et al., arXiv 2109.08273
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +25,14 @@ class Online:
     """What reinforcement learning is told, beside what imitation is.
 
     Args:
-        reward: class of the ``Reward``.
+        reward: settings of the learner -> config of the ``Reward``.
+        lowest: discount of a step -> no value is smaller.
         highest: no value is larger.
         prefer_interventions: whether what the expert did counts as given data.
     """
 
-    reward: str
+    reward: Callable[[Mapping[str, Any]], dict[str, Any]]
+    lowest: Callable[[float], float]
     highest: float
     prefer_interventions: bool = False
 
@@ -65,6 +68,14 @@ class Method:
         return intervened if self.only_interventions else steps
 
 
+def _of_takeovers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {"_target_": "praxon.learning.rl.decisions.TakeoverReward", "blame_steps": settings["blame_steps"]}
+
+
+def _of_the_task(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {"_target_": "praxon.learning.rl.decisions.TaskReward"}
+
+
 METHODS = {
     method.name: method
     for method in (
@@ -77,14 +88,15 @@ METHODS = {
             lambda number, gate, beta: gate,
             only_interventions=True,
             usual_gate="value",
-            online=Online("praxon.learning.rl.decisions.TakeoverReward", highest=0.0),
+            # Two takeovers are a step of the policy and one of the expert apart at least.
+            online=Online(_of_takeovers, lowest=lambda gamma: -1 / (1 - gamma**2), highest=0.0),
         ),
         Method(
             "hil_serl",
             lambda number, gate, beta: gate,
             only_interventions=True,
             usual_gate="value",
-            online=Online("praxon.learning.rl.decisions.TaskReward", highest=1.0, prefer_interventions=True),
+            online=Online(_of_the_task, lowest=lambda gamma: 0.0, highest=1.0, prefer_interventions=True),
         ),
     )
 }

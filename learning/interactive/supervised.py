@@ -141,8 +141,10 @@ def roll_out(
     if mark in (Mark.SUCCESS, Mark.FAILURE):
         steps[-1] = replace(steps[-1], success=mark == Mark.SUCCESS)
         result = replace(result, success=mark == Mark.SUCCESS)
-    ended = result.success or result.steps < world.step_limit or mark != Mark.NONE
-    frames = columns(world.contract, steps, ended, failed=mark == Mark.FAILURE)
+    fell = not result.success and result.steps < world.step_limit and mark == Mark.NONE
+    ended = result.success or fell or mark in (Mark.SUCCESS, Mark.FAILURE)
+    # A failure that ends the episode is one that an operator would have prevented: else failing early would cost nothing.
+    frames = columns(world.contract, steps, ended, failed=fell or mark == Mark.FAILURE)
     driven = np.array([step.intervened for step in steps])
     takeovers = int(driven[0]) + int(np.count_nonzero(driven[1:] & ~driven[:-1]))
     return Rollout(frames, np.array([step.stamp_ns for step in steps]), result, takeovers, int(driven.sum()), mark)

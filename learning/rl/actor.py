@@ -139,7 +139,9 @@ def act(
     """
     weights = Subscriber(folder / WEIGHTS)
     runtime = LearningRuntime(policy, weights)
-    agent = SupervisedAgent(ChunkAgent(runtime, world.contract), helper.expert, helper.gate, Foresight(world))
+    # Chunks do not fade into each other here: what is carried out is what critics judge.
+    policy_agent = ChunkAgent(runtime, world.contract, blend_steps=0)
+    agent = SupervisedAgent(policy_agent, helper.expert, helper.gate, Foresight(world))
     execute = policy.contract.chunk.num_execute
     dtype = step_dtype(world.contract, execute)
     with JournalWriter(folder / JOURNAL, dtype, quota.env_steps + world.step_limit) as writer:

@@ -91,19 +91,12 @@ class TakeoverReward(Reward):
 
 
 class TaskReward(Reward):
-    """1 for the step after which the task is solved first, 0 for all others; HIL-SERL (arXiv 2410.21845).
-
-    Args:
-        takeover: what the step before each takeover is worth besides; -1 is RLIF's.
-    """
-
-    def __init__(self, takeover: float = 0.0) -> None:
-        self.takeover = takeover
+    """1 for the step after which the task is solved first, 0 for all others; HIL-SERL (arXiv 2410.21845)."""
 
     def steps(self, columns: Columns) -> np.ndarray:
         """See ``Reward.steps``."""
         solved = _flags(columns, SUCCESS)
-        rewards = self.takeover * _flags(columns, PRE_INTERVENTION).astype(float)
+        rewards = np.zeros(len(solved))
         if solved.any():
             rewards[int(solved.argmax())] += 1.0
         return rewards
@@ -124,14 +117,14 @@ def decisions_of(columns: Columns, action: str, execute: int, gamma: float, rewa
     filled = _filled(columns, length)
     rewards, driven = reward.steps(filled), _flags(filled, IS_INTERVENTION)
     begins = _flags(filled, DECISION)
-    ended = bool(_flags(filled, TERMINAL)[-1])
+    ended, blamed = bool(_flags(filled, TERMINAL)[-1]), _flags(filled, PRE_INTERVENTION)
     found, start = [], 0
     while start < length:
         end = start + 1
         while end < min(length, start + execute) and driven[end] == driven[start] and (driven[end] or not begins[end]):
             end += 1
         last = end == length
-        if last and not ended:
+        if last and not ended and not blamed[-1]:
             end -= 1  # nothing was seen after the last step: the decision is followed to the last observation
             if end == start:
                 break

@@ -7,6 +7,7 @@ there twice. The file is bounded: it takes as many records as was said, and no m
 
 import fcntl
 import os
+import time
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ import numpy as np
 
 from praxon.errors import DatasetError
 
+LOCK_S = 2.0
+"""How long a writer waits for one that is about to end [s]."""
 NUMBER, CHECK = "record_number", "record_check"
 
 
@@ -40,11 +43,12 @@ class JournalWriter:
         self.path, self.dtype, self.capacity = Path(path), dtype, capacity
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            raise DatasetError(f"The journal '{self.path}' is being written by another process.") from error
+        until = time.monotonic() + LOCK_S
+        while not self._locked():
+            if time.monotonic() > until:
+                os.close(self._file)
+                raise DatasetError(f"The journal '{self.path}' is being written by another process.")
+            time.sleep(0.05)
         try:
             self.count = self._sound()
         except DatasetError:
@@ -86,15 +90,26 @@ class JournalWriter:
         self.count += 1
         return self.count - 1
 
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
     def _sound(self) -> int:
         """Records that are whole; the last may be half written, and is no record then."""
         size = self.dtype.itemsize
-        whole = os.fstat(self._file).st_size // size
         sound = len(read_journal(self.path, self.dtype))
-        if whole - sound > 1:
+        with open(self.path, "rb") as file:
+            file.seek((sound + 1) * size)
+            data = file.read()
+        rest = np.frombuffer(data[: len(data) // size * size], self.dtype)
+        following = sum(int(each[CHECK] == _check(each.tobytes(), self.dtype)) for each in rest)
+        if following or (sound == 0 and len(rest)):
             raise DatasetError(
-                f"In the journal '{self.path}' record {sound} (of {size} bytes) is damaged, and {whole - sound - 1} sound ones "
-                "follow, or it holds records of another kind; nothing was changed. Another run_dir starts anew."
+                f"In the journal '{self.path}' record {sound} (of {size} bytes) is damaged, and {following} sound ones follow, or "
+                "it holds records of another kind; nothing was changed. Another run_dir starts anew."
             )
         return sound
 

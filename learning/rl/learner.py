@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from praxon.contract import PolicyContract
+from praxon.errors import ConfigError
 from praxon.learning.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from praxon.learning.interactive.records import TERMINAL, TIMEOUT
 from praxon.learning.rl.actor import DONE, EPISODE, JOURNAL, LEARNED, WEIGHTS, step_dtype
@@ -29,8 +30,6 @@ from praxon.policies.refined import RefinedPolicy
 
 CHECKPOINTS = "checkpoints"
 GIVEN, EARLIER, LIVE = "given.journal", "earlier.journal", "transitions.journal"
-GIVEN_AT_MOST = 1_000_000
-"""Transitions of demonstrations, and of earlier rounds."""
 IDLE_S = 0.02
 
 
@@ -43,12 +42,22 @@ class Schedule:
         first: updates on given data before the first decision comes.
         publish_every: updates between two versions of weights.
         checkpoint_every_s: wall time between two checkpoints [s].
+
+    Raises:
+        ConfigError: a number out of range.
     """
 
     updates_per_decision: float = 1.0
     first: int = 0
     publish_every: int = 20
     checkpoint_every_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.updates_per_decision < 0 or self.first < 0 or self.publish_every < 1:
+            raise ConfigError(
+                f"{self.updates_per_decision} updates for each decision after {self.first}, told every {self.publish_every}; "
+                "none at least, and every one at most, are needed."
+            )
 
 
 class Learner:
@@ -62,7 +71,8 @@ class Learner:
         reward: what steps are worth.
         gamma: discount of a control step.
         folder: of journal, weights and checkpoints.
-        capacity: most decisions kept.
+        capacity: most decisions of this round.
+        given, earlier: most of demonstrations, and of earlier rounds.
         seed: of everything random.
         prefer_interventions: whether what the expert did counts as given data too (HIL-SERL, arXiv 2410.21845).
     """
@@ -77,13 +87,17 @@ class Learner:
         gamma: float,
         folder: Path,
         capacity: int,
+        given: int,
+        earlier: int,
         seed: int,
         prefer_interventions: bool = False,
     ) -> None:
         self.policy, self.schedule, self.reward, self.gamma, self.folder = policy, schedule, reward, gamma, folder
         self.prefer_interventions, self.seed = prefer_interventions, seed
         self.learner = RefinementLearner(policy, settings, seed)
-        self.online, self.offline = new_buffer(policy, capacity), new_buffer(policy, capacity)
+        self.online = new_buffer(policy, capacity + earlier)
+        self.offline = new_buffer(policy, max(given + (capacity + earlier) * prefer_interventions, 1))
+        self.skipped = 0
         self.steps = step_dtype(contract, policy.contract.chunk.num_execute)
         self.transitions = transition_dtype(policy)
         self.capacity = capacity
@@ -99,12 +113,14 @@ class Learner:
             self.offline.add(transition)
 
     def earlier(self, episodes: Iterable[Mapping[str, np.ndarray]]) -> None:
-        """Episodes of earlier rounds, likewise; they count as those of this one do."""
+        """Episodes of earlier rounds, likewise; they had their updates then."""
         for transition in self._read_in(EARLIER, episodes):
-            self._take(transition)
+            self._keep(transition)
 
     def _read_in(self, name: str, episodes: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Mapping[str, Any]]:
-        with JournalWriter(self.folder / name, self.transitions, GIVEN_AT_MOST) as journal:
+        with JournalWriter(
+            self.folder / name, self.transitions, self.online.capacity + self.offline.capacity
+        ) as journal:
             known = read_journal(self.folder / name, self.transitions)
             yield from map(_fields, known)
             for number, columns in enumerate(episodes):
@@ -131,7 +147,7 @@ class Learner:
                 if self.updates < self._allowed:
                     figures = self.learner.update(self._draw)
                     self.updates += 1
-                    if self.updates % self.schedule.publish_every == 0:
+                    if self.updates >= self.schedule.first and self.updates % self.schedule.publish_every == 0:
                         version = publisher.publish(self.learned())
                         told({"update": self.updates, "decisions": self.decisions, "version": version, **figures})
                 elif done:
@@ -143,10 +159,11 @@ class Learner:
                     saved = time.monotonic()
         self._save()
         publisher.publish(self.learned())
-        return {"updates": self.updates, "decisions": self.decisions, **figures}
+        return {"updates": self.updates, "decisions": self.decisions, "skipped": self.skipped, **figures}
 
     def learned(self) -> dict[str, Tensor]:
         """What travels to the actor."""
+        self.policy.refinement.informed.fill_(1.0)
         return {name: tensor for name, tensor in self.policy.state_dict().items() if name.startswith(LEARNED)}
 
     @property
@@ -184,13 +201,20 @@ class Learner:
         there = set(known["start"][known["episode"] == episode].tolist())
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + episode)
         missing = [decision for decision in decisions if decision.start not in there]
-        return transitions_of(self.policy, columns, missing, episode, generator)
+        for transition in transitions_of(self.policy, columns, missing, episode, generator):
+            if all(np.isfinite(value).all() for value in transition.values()):
+                yield transition
+            else:
+                self.skipped += 1
 
     def _take(self, transition: Mapping[str, Any]) -> None:
+        self._keep(transition)
+        self.decisions += 1
+
+    def _keep(self, transition: Mapping[str, Any]) -> None:
         self.online.add(transition)
         if self.prefer_interventions and transition["expert"]:
             self.offline.add(transition)
-        self.decisions += 1
 
     # -- across kills -----------------------------------------------------------------------------
 
@@ -199,8 +223,7 @@ class Learner:
         tensors |= {f"targets.{name}": value for name, value in self.learner.targets.state_dict().items()}
         tensors["log_alpha"] = self.learner.log_alpha.detach()
         if self.learner.noise_critics is not None:
-            for name, module in (("noise", self.learner.noise_critics), ("noise_targets", self.learner.noise_targets)):
-                tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+            tensors |= {f"noise_targets.{key}": each for key, each in self.learner.noise_targets.state_dict().items()}
         for name, optimizer in self.learner.optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{name}.{index}.{key}": value for key, value in state.items()}
@@ -216,7 +239,6 @@ class Learner:
         with torch.no_grad():
             learner.log_alpha.copy_(tensors["log_alpha"])
         if learner.noise_critics is not None:
-            learner.noise_critics.load_state_dict(_under(tensors, "noise."))
             learner.noise_targets.load_state_dict(_under(tensors, "noise_targets."))
         for name, optimizer in learner.optimizers.items():
             states: dict[int, dict[str, Tensor]] = {}

@@ -1,13 +1,13 @@
 """Actor and learner as processes: one folder says what they do, and either may be killed and started again.
 
-python -m praxon.learning.rl.process actor|learner <folder>
+python -m praxon.learning.rl.process actor|learner <folder> <process id of who supervises>
 
-process.json        what to do, written before either starts
-start/              the refined bundle both begin with
-steps.journal       from the actor to the learner
-weights/            from the learner to the actor
-given.journal, earlier.journal, transitions.journal, checkpoints/     of the learner
-actor.log, learner.log, metrics.jsonl                                 for people
+process.json                     what to do, written before either starts
+start/                           the refined bundle both begin with
+steps.journal, actor.done        from the actor to the learner
+weights/                         from the learner to the actor
+given.journal, earlier.journal, transitions.journal, checkpoints/, learner.json     of the learner
+actor.log, learner.log, metrics.jsonl                                               for people
 """
 
 import json
@@ -18,7 +18,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,13 @@ DESCRIBED, START, RESULT, METRICS = "process.json", "start", "learner.json", "me
 ROLES = ("actor", "learner")
 REFUSED = 2
 """Exit status of a process that cannot do what it was asked to, and would not the next time either."""
-DEATHS_AT_MOST = 100
-"""Of both processes together before the run is given up."""
+STOPPED = 130
+"""Exit status of one that a person ended, by closing the window."""
+DEATHS_IN_A_ROW = 3
+"""Of a process that got nowhere since the last, before the run is given up."""
 LOOK_EVERY_S = 0.2
+MORE = 10_000
+"""Steps by which the last episode may be longer than was asked for."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,6 @@ class Work:
     demonstrations: Sequence[str] = ()
     earlier: Sequence[str] = ()
     threads: int = 1
-    deaths: int = field(default=DEATHS_AT_MOST)
 
 
 def write_work(folder: Path, work: Work) -> None:
@@ -97,12 +101,12 @@ def supervise(folder: Path, told: Callable[[], None] = lambda: None) -> dict[str
         What the learner says of itself, and how often a process had to be started again.
 
     Raises:
-        ConfigError: a process refused its work, or they died too often; its log says more.
+        ConfigError: a process refused its work, or died again and again; its log says more.
     """
     running: dict[str, subprocess.Popen[bytes]] = {}
     done: set[str] = set()
     deaths = 0
-    limit = int(json.loads((folder / DESCRIBED).read_text())["deaths"])
+    fates = {role: Fate(folder) for role in ROLES}
     try:
         while len(done) < len(ROLES):
             for role in ROLES:
@@ -117,11 +121,13 @@ def supervise(folder: Path, told: Callable[[], None] = lambda: None) -> dict[str
                 if status == 0:
                     done.add(role)
                     continue
+                if status == STOPPED:
+                    raise KeyboardInterrupt
                 deaths += 1
-                if status == REFUSED or deaths > limit:
+                if status == REFUSED or fates[role].hopeless():
                     raise ConfigError(
-                        f"The {role} ended with status {status}{'' if status == REFUSED else f', the {deaths}th death'}: "
-                        f"{_last_line(folder / f'{role}.log')} (all of it in '{folder / f'{role}.log'}')."
+                        f"The {role} ended with status {status}: {_last_line(folder / f'{role}.log')} (all of it in "
+                        f"'{folder / f'{role}.log'}')."
                     )
             told()
             time.sleep(LOOK_EVERY_S)
@@ -133,11 +139,38 @@ def supervise(folder: Path, told: Callable[[], None] = lambda: None) -> dict[str
     return {**json.loads((folder / RESULT).read_text()), "deaths": deaths}
 
 
+class Fate:
+    """Whether it helps to start a process again: it does as long as something was done since it died last.
+
+    Args:
+        folder: where what it does is seen.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._in_vain = folder, 0
+        self._seen = self._done()
+
+    def hopeless(self) -> bool:
+        """It died again."""
+        done = self._done()
+        self._in_vain = self._in_vain + 1 if done == self._seen else 1
+        self._seen = done
+        return self._in_vain >= DEATHS_IN_A_ROW
+
+    def _done(self) -> list[tuple[str, int]]:
+        sizes = []
+        for pattern in ("*.journal", "weights/*", "checkpoints/*"):
+            for path in self.folder.glob(pattern):
+                with suppress(FileNotFoundError):  # replaced by a newer one meanwhile
+                    sizes.append((path.name, path.stat().st_size))
+        return sorted(sizes)
+
+
 def started(role: str, folder: Path) -> "subprocess.Popen[bytes]":
     """In a session of its own, so that Ctrl-C reaches who supervises and nobody else."""
     with open(folder / f"{role}.log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "praxon.learning.rl.process", role, str(folder)],
+            [sys.executable, "-m", "praxon.learning.rl.process", role, str(folder), str(os.getpid())],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -156,12 +189,14 @@ def main(arguments: Sequence[str]) -> int:
     """Be the actor or the learner."""
     role, folder = arguments[0], Path(arguments[1])
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
-    _end_with_parent()
+    _end_with(int(arguments[2]))
     try:
         (act_there if role == "actor" else learn_there)(folder)
     except PraxonError as error:
         print(error, flush=True)
         return REFUSED
+    except KeyboardInterrupt:
+        return STOPPED
     return 0
 
 
@@ -215,7 +250,9 @@ def learn_there(folder: Path) -> None:
         build_part(work.reward, Reward),
         work.gamma,
         folder,
-        capacity=work.env_steps + world.step_limit,
+        capacity=work.env_steps + MORE,
+        given=_frames(work.demonstrations),
+        earlier=_frames(work.earlier),
         seed=work.seed,
         prefer_interventions=work.prefer_interventions,
     )
@@ -236,6 +273,13 @@ def read_work(folder: Path) -> Work:
     return Work(**json.loads((folder / DESCRIBED).read_text()))
 
 
+def _frames(folders: Sequence[str]) -> int:
+    """Of datasets."""
+    from praxon.datasets.lerobot_reader import LeRobotDataset
+
+    return sum(LeRobotDataset(Path(folder)).num_frames for folder in folders)
+
+
 def _episodes(folders: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
     """The columns of every episode of datasets, pictures included."""
     from praxon.datasets.lerobot_format import is_picture
@@ -252,9 +296,8 @@ def _episodes(folders: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
             yield columns
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """Whoever started this process may be killed without a word; nobody would be there to stop it then."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -5,7 +5,8 @@
 where the candidates of every state were drawn once from the policy below, which learning leaves as it is (EXPO,
 arXiv 2507.07986, whose base keeps imitating: here between rounds). Chosen noise is learned of by a critic of its own, which is
 fitted to what the critics of chunks make of the candidates, and says too what the next chosen noise is worth (DSRL,
-arXiv 2506.15799, noise-aliased; its target draws the chunk of that noise, ours asks the noise critic).
+arXiv 2506.15799, noise-aliased; its target draws the chunk of that noise, ours asks the noise critics, and it fits them ten times
+as often).
 
 Shapes: B batch, N candidates, S state, h rows that are executed, H rows of a chunk, A components, L numbers of noise, E critics.
 """
@@ -47,11 +48,8 @@ class RefinementLearner(CriticLearner):
         super().__init__(policy.critics, actor, policy.refinement.actor_size, settings, seed)
         self.noise_critics: CriticEnsemble | None = None
         if isinstance(policy.refinement, LatentNoise):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                sizes = policy.sizes
-                self.noise_critics = CriticEnsemble(sizes.state, sizes.noise, settings.hidden, settings.critics)
-            self.noise_critics.to(self.device)
+            self.target_entropy = 0.0 if settings.target_entropy is None else settings.target_entropy
+            self.noise_critics = policy.refinement.noise_critics
             self.noise_targets = copy.deepcopy(self.noise_critics).requires_grad_(False)
             self.optimizers["noise"] = torch.optim.Adam(self.noise_critics.parameters(), settings.learning_rate)
 
@@ -89,8 +87,9 @@ class RefinementLearner(CriticLearner):
         picked = int(torch.randint(count, (), generator=self.generator, device=self.device))
         state_BS, latent_BL = batch["state"], batch[LATENT][:, picked]
         with torch.no_grad():
-            worth_B = self.policy.value(state_BS, batch[BASE][:, picked]).mean(dim=0)
-        loss = (self.noise_critics(state_BS, latent_BL) - worth_B).square().mean()
+            worth_EB = self.policy.value(state_BS, batch[BASE][:, picked])
+        count = min(len(worth_EB), self.noise_critics.count)
+        loss = (self.noise_critics(state_BS, latent_BL)[:count] - worth_EB[:count]).square().mean()
         self.optimizers["noise"].zero_grad()
         loss.backward()
         self.optimizers["noise"].step()

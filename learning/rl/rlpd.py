@@ -7,8 +7,8 @@ Ball, Smith, Kostrikov, Levine, "Efficient Online Reinforcement Learning with Of
     actor      alpha log pi(a | s) - mean_e Q_e(s, a)
     alpha      alpha (H - target entropy)
 
-Batches are half given data, half its own; critics are many, with layer normalisation. RLIF (arXiv 2311.12996) and HIL-SERL are
-this learner with other rewards. ``CriticLearner`` is what all learners share, whoever acts.
+Batches are half given data, half its own; critics are many, with layer normalisation. ``CriticLearner`` is what all learners share,
+whoever acts: RLIF (arXiv 2311.12996) and HIL-SERL (arXiv 2410.21845) are ``refining.RefinementLearner`` with other rewards.
 
 Shapes: E critics, B batch, S state, A action.
 """
@@ -124,7 +124,7 @@ class CriticLearner(ABC):
         """y (B,), without gradients."""
         with torch.no_grad():
             value_EB, log_density_B = self.following(batch)
-            chosen = torch.randperm(self.settings.critics, generator=self.generator, device=self.device)
+            chosen = torch.randperm(len(value_EB), generator=self.generator, device=self.device)
             value_B = value_EB[chosen[: self.settings.subset]].amin(dim=0)
             if self.settings.entropy_backup and log_density_B is not None:
                 value_B = value_B - self.alpha * log_density_B

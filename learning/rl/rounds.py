@@ -12,7 +12,7 @@ from praxon.contract import PolicyContract
 from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.errors import BundleError
 from praxon.learning.interactive.records import IS_INTERVENTION, SUCCESS, TERMINAL, TIMEOUT, record_features
-from praxon.learning.rl.actor import EPISODE, JOURNAL, STAMP, WEIGHTS, step_dtype
+from praxon.learning.rl.actor import EPISODE, JOURNAL, STAMP, VERSION, WEIGHTS, step_dtype
 from praxon.learning.rl.journal import read_journal
 from praxon.learning.rl.process import START, Work, supervise, write_work
 from praxon.learning.rl.published import Subscriber
@@ -58,32 +58,29 @@ def save_refined(
     save_bundle(path, policy, config, policy.engine_settings(), bundle.card)
 
 
-def learn_while_acting(folder: Path, work: Work, told: Callable[[int, int], None]) -> Bundle:
+def learn_while_acting(
+    folder: Path, work: Work, contract: PolicyContract, told: Callable[[int, int], None]
+) -> tuple[Bundle, dict[str, Any]]:
     """Run actor and learner in a folder that holds ``start``, to the end; goes on where they were.
 
     Args:
         folder: theirs.
         work: what they do.
+        contract: of the world.
         told: (steps, labels) of the actor so far.
 
     Returns:
-        The bundle they began with, and in it the weights that were learned.
+        The bundle they began with, and in it the weights that were learned; and figures of the learner.
     """
     write_work(folder, work)
     bundle = load_bundle(folder / START)
-    counted = Counted(folder, step_dtype_of(folder))
-    supervise(folder, lambda: told(*counted()))
+    counted = Counted(folder, step_dtype(contract, bundle.contract.chunk.num_execute))
+    learned = supervise(folder, lambda: told(*counted()))
     weights = Subscriber(folder / WEIGHTS).newer()
     if weights is None:
         raise BundleError(f"The learner left no sound weights in '{folder / WEIGHTS}'.")
     bundle.policy.load_state_dict(weights, strict=False)
-    return bundle
-
-
-def step_dtype_of(folder: Path) -> np.dtype:
-    """Of the steps in a folder's journal."""
-    contract = load_bundle(folder / START).contract
-    return step_dtype(contract, contract.chunk.num_execute)
+    return bundle, learned
 
 
 class Counted:
@@ -145,6 +142,7 @@ def write_rollouts(
             counts["intervened"] += int(driven.sum())
             counts["solved"] += int(frames[SUCCESS].any())
     counts["labels"] = counts["intervened"]
+    counts["versions"] = len(np.unique(records[VERSION]))
     return counts
 
 

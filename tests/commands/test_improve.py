@@ -23,7 +23,7 @@ def praxon(*arguments, expect=0):
 def start(tmp_path_factory):
     """Demonstrations, and a policy that has barely begun to learn from them."""
     root = tmp_path_factory.mktemp("improve")
-    praxon("collect", "task=reach", "episodes=2", f"run_dir={root / 'a'}")
+    praxon("collect", "task=reach", "episodes=2", "rewards=true", f"run_dir={root / 'a'}")
     chunk = ["policy.chunk.horizon=8", "policy.chunk.num_execute=4"]
     quick = ["policy=debug", *chunk, "steps=5", "training.tensorboard=false"]
     praxon("train", *quick, f"dataset={root / 'a' / 'dataset'}", f"run_dir={root / 'b'}")

@@ -72,6 +72,15 @@ def test_an_episode_that_ended_is_not_looked_beyond_and_one_that_ran_out_is():
     assert len(found(episode([0] * 5, [1, 0, 0, 0, 1]))) == 1
 
 
+def test_a_takeover_that_nobody_lived_to_see_is_counted_all_the_same():
+    """The actor was killed after the step before it was written."""
+    columns = episode([0] * 6, [1, 0, 0, 0, 1, 0])
+    columns["pre_intervention"][-1] = 1
+    last = found(columns)[-1]
+    assert (last.start, last.end, last.mask) == (4, 5, 1.0)
+    assert last.reward == pytest.approx(-GAMMA)
+
+
 def test_an_operator_who_ends_a_failure_is_a_takeover_at_its_end():
     columns = episode([0] * 4, [1, 0, 0, 0], ended=True)
     columns["pre_intervention"][-1] = 1
@@ -84,7 +93,6 @@ def test_a_late_operator_blames_several_steps_and_never_those_of_the_expert():
     columns = episode([1, 0, 0, 1], [1, 1, 0, 1])
     assert TakeoverReward(1).steps(columns).tolist() == [0, 0, -1, 0]
     assert TakeoverReward(3).steps(columns).tolist() == [0, -0.5, -0.5, 0]
-    assert TaskReward(takeover=-0.2).steps(columns).tolist() == [0, 0, -0.2, 0]
     with pytest.raises(ConfigError, match="at least 1"):
         TakeoverReward(0)
 

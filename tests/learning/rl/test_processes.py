@@ -14,11 +14,12 @@ import yaml
 
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import ConfigError
-from praxon.learning.rl.actor import EPISODE, JOURNAL, STEP, step_dtype
+from praxon.learning.rl.actor import EPISODE, JOURNAL, STAMP, STEP, step_dtype
 from praxon.learning.rl.decisions import TakeoverReward, decisions_of
 from praxon.learning.rl.journal import read_journal
-from praxon.learning.rl.learner import LIVE
+from praxon.learning.rl.learner import LIVE, Learner, Schedule
 from praxon.learning.rl.process import START, Work, supervise, write_work
+from praxon.learning.rl.rlpd import RlpdSettings
 from praxon.learning.rl.rounds import learn_while_acting, tidy, write_rollouts
 from praxon.learning.rl.transitions import transition_dtype
 from praxon.policies.build import build_policy
@@ -125,8 +126,11 @@ def test_killed_twenty_times_nothing_is_lost_and_nothing_is_there_twice(work, tm
     # Every step once, each episode without a gap, as many as were asked for and the rest of the last episode.
     assert 4000 <= len(steps) < 4000 + world.step_limit
     assert (tmp_path / JOURNAL).stat().st_size == len(steps) * steps.dtype.itemsize
+    period_ns = round(world.contract.chunk.control_period_s * 1e9)
     for episode in np.unique(steps[EPISODE]):
-        assert steps[STEP][steps[EPISODE] == episode].tolist() == list(range((steps[EPISODE] == episode).sum()))
+        rows = steps[steps[EPISODE] == episode]
+        assert rows[STEP].tolist() == list(range(len(rows)))
+        assert set(np.diff(rows[STAMP])) <= {period_ns}
     assert np.unique(steps[EPISODE]).tolist() == list(range(steps[EPISODE].max() + 1))
     # Every decision of every episode is a transition, once, and had its updates.
     wanted = Counter()
@@ -158,16 +162,67 @@ def test_a_process_that_cannot_do_its_work_is_not_started_again(work, tmp_path):
 
 
 def test_what_was_learned_comes_back(work, tmp_path):
-    _, described = work
+    world, described = work
     from dataclasses import replace
 
     told = []
     before = load_bundle(tmp_path / START).policy.state_dict()
-    after = learn_while_acting(
-        tmp_path, replace(described, env_steps=300), lambda steps, labels: told.append((steps, labels))
-    ).policy.state_dict()
+    bundle, learned = learn_while_acting(
+        tmp_path,
+        replace(described, env_steps=300),
+        world.contract,
+        lambda steps, labels: told.append((steps, labels)),
+    )
+    after = bundle.policy.state_dict()
+    assert learned["updates"] == int(0.5 * learned["decisions"]) > 0
     assert told == sorted(told)
     assert told[-1][0] >= 300
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
-    assert all(name.startswith(("critics.", "refinement.actor.")) for name in changed)
+    assert all(name.startswith(("critics.", "refinement.")) for name in changed)
+    assert after["refinement.informed"] == 1
+
+
+def test_a_learner_that_goes_on_is_the_one_that_stopped(work, tmp_path):
+    """Weights, targets, temperature and what the optimisers know."""
+    world, described = work
+    settings = RlpdSettings(**{**described.settings, "updates": 2})
+
+    def learner():
+        policy = load_bundle(tmp_path / START).policy
+        schedule = Schedule(updates_per_decision=1.0, first=3, publish_every=1)
+        capacity = {"capacity": 500, "given": 100, "earlier": 1}
+        return Learner(
+            policy, world.contract, settings, schedule, TakeoverReward(), GAMMA, tmp_path, **capacity, seed=1
+        )
+
+    def state(found):
+        kept = {name: tensor.clone() for name, tensor in found.learned().items()}
+        kept |= {f"target.{name}": tensor.clone() for name, tensor in found.learner.targets.state_dict().items()}
+        kept["alpha"] = found.learner.log_alpha.detach().clone()
+        for name, optimizer in found.learner.optimizers.items():
+            for index, each in optimizer.state_dict()["state"].items():
+                kept |= {f"{name}.{index}.{key}": torch.as_tensor(value).clone() for key, value in each.items()}
+        return kept
+
+    first = learner()
+    rng = np.random.default_rng(0)
+    episode = {
+        feature.name: np.tile([0.3, 0.1, 0.2, 1, 0, 0, 0], (30, 1)).astype(np.float32)
+        if feature.kind == "pose"
+        else rng.standard_normal((30, *feature.shape)).astype(np.float32)
+        for feature in world.contract
+    }
+    first.given([episode])
+    (tmp_path / "actor.done").write_text("")
+    assert first.run()["updates"] == 3
+    again = learner()
+    assert again.updates == 3
+    assert len(again.offline) == 0
+    again.given([episode])
+    assert len(again.offline) == len(first.offline) == 8  # seven of four steps, and what is left
+    before, after = state(first), state(again)
+    assert before.keys() == after.keys()
+    assert {name.split(".")[0] for name in before} >= {"critics", "target", "alpha", "critic", "actor"}
+    for name, tensor in before.items():
+        assert torch.equal(tensor, after[name]), name
