@@ -60,8 +60,6 @@ class Improver:
                 f"A classifier judges for rlif and hil_serl; method={method.name} needs none.",
             )
             load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
-        if method.online is not None:
-            self._require_online(start, method.online)
         if method.online is None:  # else the process that acts has the operator's device
             self.help = operator.at(self.world, config.skill, gate)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
@@ -71,6 +69,8 @@ class Improver:
                 dataset.contract.task == self.world.contract.task,
                 f"The demonstrations in '{dataset.root}' are of task '{dataset.contract.task}', not '{self.world.contract.task}'.",
             )
+        if method.online is not None:
+            self._require_online(start, method.online)
         gate.require(start.contract, self.demonstrations)
         require(
             method.online is None or type(gate).prepare is Gate.prepare,

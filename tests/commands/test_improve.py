@@ -133,9 +133,9 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same(start, tmp_path, monkeypat
 
 
 def test_where_nobody_took_over_and_nothing_was_shown_there_is_nothing_to_learn(start, tmp_path, capsys, monkeypatch):
-    from praxon.commands import improve
+    from praxon.commands import _improver
 
-    monkeypatch.setattr(improve, "EPISODES_AT_MOST", 1)
+    monkeypatch.setattr(_improver, "EPISODES_AT_MOST", 1)
     never = ["gate=stalled", "gate.patience=100000", "dataset=null", "rounds=1"]
     praxon(*start, *never, f"run_dir={tmp_path}", expect=1)
     assert "nobody took over, and no demonstrations were given" in capsys.readouterr().err
@@ -230,6 +230,15 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["operator=luck"], "There is no operator 'luck'"),
         (["operator=keyboard", "method=dagger"], "method=dagger asks at every step what would be done"),
         (["operator=keyboard", "operator.device.step_m=0"], "Steps of 0 m"),
+        (["method=rlif", "gate=thrifty"], "rlif learns within; gate=stalled would do"),
+        (["method=rlif", "learner.gamma=1"], "learner.gamma is 1; a discount within 0 and 1"),
+        (["method=rlif", "learner.publish_every=0"], "told every 0"),
+        (["method=rlif", "learner.subset=9"], "A subset of 9 critics"),
+        (["method=rlif", "learner.blame_steps=0"], "blamed on 0 steps"),
+        (["method=rlif", "refinement.knots=9"], "1 to 4 knots are needed"),
+        (["method=rlif", "refinement=dsrl"], "refit=false leaves it as it is"),
+        (["method=hg_dagger", "classifier=nowhere"], "A classifier judges for rlif and hil_serl"),
+        (["method=rlif", "env_steps=0"], "env_steps is 0"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys):
