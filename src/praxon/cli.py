@@ -170,7 +170,8 @@ def _overview(folder: Path, words: str) -> str:
     )
     usage = f"praxon {words}".rstrip()
     lines = [head, "", f"usage: {usage} <verb> [name=value ...]", f"       {usage} <verb> --help", "", "verbs:"]
+    width = max(map(len, verbs(folder))) + 1
     for verb, path in verbs(folder).items():
         inner = f" ({', '.join(verbs(path))})" if path.is_dir() else ""
-        lines.append(f"  {verb:<10}{_docstring(path).partition(chr(10))[0]}{inner}".rstrip())
+        lines.append(f"  {verb:<{width}}{_docstring(path).partition(chr(10))[0]}{inner}".rstrip())
     return "\n".join(lines)
