@@ -71,6 +71,12 @@ class Improver:
             )
         if method.online is not None:
             self._require_online(start, method.online)
+        else:
+            require(
+                getattr(start.policy, "movable", True),
+                f"This bundle's critics see as the policy below does, or choose its noise, and {method.name} would train it anew; "
+                "rlif and hil_serl with refit=false leave it as it is.",
+            )
         gate.require(start.contract, self.demonstrations)
         require(
             method.online is None or type(gate).prepare is Gate.prepare,
@@ -106,6 +112,7 @@ class Improver:
 
         config = self.config
         learner_of(config, online)
+        require(config.env_steps is not None, "env_steps is null; a number is needed.")
         require_numbers(config, env_steps=1)
         made = [feature.name for feature in start.contract.observations if feature.is_goal or feature.kind == "task"]
         require(
@@ -153,7 +160,7 @@ class Improver:
             before = json.loads((earlier / "round.json").read_text())
             if self.method.online is not None:
                 bundle, counts = self._learn_while_acting(number, self.method.online, earlier / "bundle", folder)
-                if self.config.refit:
+                if self.config.refit and (self.demonstrations or counts["intervened"]):
                     result |= self._train_below(number, bundle, folder)
                 _save(folder / "bundle", bundle, bundle.policy, self._said(number))
             else:
@@ -395,6 +402,8 @@ def learner_of(config: Config, online: "Online") -> tuple[dict[str, Any], dict[s
     from praxon.policies.build import build_part
 
     found = plain(config.learner)
+    for name, value in found.items():
+        require(value is not None, f"learner.{name} is null; {name} needs a value.")
     gamma = found["gamma"]
     require(
         isinstance(gamma, int | float) and 0 < gamma < 1,

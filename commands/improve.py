@@ -48,6 +48,10 @@ def run(config: Config) -> dict[str, Any]:
         not begun or config.resume,
         f"run_dir '{run_dir}' already holds rounds; resume=true goes on, another run_dir starts anew.",
     )
+    require(
+        begun or not config.resume,
+        f"There is nothing to go on with in run_dir '{run_dir}'; without resume=true a run begins.",
+    )
     if begun and run_dir is not None:
         _require_same(config, run_dir / "config.yaml")
     improver = Improver(config, method, gate, operator)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from praxon.contract import Observation
+from praxon.errors import RobotError
 from praxon.learning.interactive.attendant import Attendant
 from praxon.learning.interactive.foresight import Foresight
 from praxon.learning.interactive.gates import Gate, Moment
@@ -141,6 +142,11 @@ def roll_out(
     if mark in (Mark.SUCCESS, Mark.FAILURE):
         steps[-1] = replace(steps[-1], success=mark == Mark.SUCCESS)
         result = replace(result, success=mark == Mark.SUCCESS)
+    if not steps:
+        raise RobotError(
+            f"Nothing was done in the episode of seed {seed}: the policy gave no chunk of finite numbers "
+            f"({agent.policy.refused_chunks} were refused)."
+        )
     fell = not result.success and result.steps < world.step_limit and mark == Mark.NONE
     ended = result.success or fell or mark in (Mark.SUCCESS, Mark.FAILURE)
     # A failure that ends the episode is one that an operator would have prevented: else failing early would cost nothing.

@@ -83,7 +83,7 @@ class Thrifty(Gate):
 
     Args:
         target_rate: share of the policy's steps at which novelty may ask for the expert, and risk again.
-        risk: whether it is asked for at all; novelty alone is EnsembleDAgger's rule with a budget.
+        risk: whether it is asked for at all; novelty alone is after EnsembleDAgger (arXiv 1807.08364), with a budget.
         heads: networks whose variance is novelty.
         hidden: width of all networks.
         novelty_steps: of training of those.
@@ -184,7 +184,11 @@ class Thrifty(Gate):
         chance = None if judges.chance is None else judges.chance(moment.features, moment.policy_action)
         if moment.driving:
             agreed = judges.distance(moment.policy_action, moment.expert_action) < thresholds.agreement
-            return not (agreed and (chance is None or thresholds.safe is None or chance > thresholds.safe))
+            if (
+                chance is None or thresholds.safe is None
+            ):  # nothing else says that it is safe; else they would take turns
+                return not (agreed and judges.novelty(moment.features) <= thresholds.novelty)
+            return not (agreed and chance > thresholds.safe)
         novelty = judges.novelty(moment.features)
         self._episode["novelties"].append(novelty)
         if chance is not None:

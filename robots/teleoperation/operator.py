@@ -76,7 +76,7 @@ class OperatorAgent:
                 f"An operator's device moves '{robot.name}' from where its joints are, and no observation holds them. There are: "
                 f"{', '.join(f.name for f in contract.observations)}."
             )
-        self.device, self._robot, self._clock = device, robot, clock
+        self.device, self._clock = device, clock
         self._joints = joints.name
         self._order = np.array([joints.names.index(name) for name in robot.joint_names])
         self._fingers = [] if robot.gripper is None else [robot.index(robot.gripper)]
@@ -85,6 +85,9 @@ class OperatorAgent:
         self._stale_ns, self._takeover_ticks = round(stale_s * 1e9), takeover_ticks
         self._kinematics = ToolKinematics(robot, posture_cost=3e-3, damping=1e-9)
         device.open(self._period_s)
+        self._heard_ns: int | None = (
+            None  # stamp of the newest message, of whatever episode: said once, a mark counts once
+        )
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -118,9 +121,10 @@ class OperatorAgent:
     def listen(self) -> None:
         """Take the newest message; what it says of episode and gripper is kept until it was acted on."""
         message = self.device.read()
-        if message is None or message is self.message:
+        if message is None or message.stamp_ns == self._heard_ns:
             return
-        self.message = message
+        self.message, self._heard_ns = message, message.stamp_ns
+        self._asked = self._asked + 1 if message.control else 0
         if message.mark != Mark.NONE:
             self.mark = message.mark
         if self._target is not None and message.gripper != Gripper.KEEP:
@@ -134,9 +138,9 @@ class OperatorAgent:
         self.listen()
         positions = observation.features[self._joints][self._order].astype(np.float64)
         message = self.message
-        fresh = message is not None and self._clock() - message.stamp_ns <= self._stale_ns
+        # One that comes from the future is of another clock, and would never get old.
+        fresh = message is not None and abs(self._clock() - message.stamp_ns) <= self._stale_ns
         if message is not None and fresh:
-            self._asked = self._asked + 1 if message.control else 0
             self.driving = self._asked >= self._takeover_ticks
         if not self.driving:
             self._target = None
