@@ -252,7 +252,7 @@ def test_a_mark_ends_the_episode_for_good(world, mark, driven):
     assert frames["next.terminal"].reshape(-1).tolist() == [0, 0, 0, 0, 1]
     assert not frames["next.timeout"].any()
     assert frames["next.success"].reshape(-1).tolist() == [0, 0, 0, 0, int(success)]
-    blamed = [0, 0, 0, int(driven), int(not success)]
+    blamed = [0, 0, 0, int(driven), int(not success and not driven)]  # the last step was the expert's, where it drove
     assert frames["pre_intervention"].reshape(-1).tolist() == blamed
 
 
