@@ -3,9 +3,9 @@
 bc              the expert drives; every step, as it was done                     demonstrations, for comparison
 dagger          both drive, by chance; every step, with what the expert would do  Ross, Gordon, Bagnell, AISTATS 2011
 hg_dagger       the gate decides; the expert's steps, as they were done           Kelly et al., arXiv 1810.02890
-rlif        likewise, and that it took over: -1 before each takeover          Luo et al., arXiv 2311.12996
-hil_serl    likewise, and the task's reward                                   Luo et al., arXiv 2410.21845
 thrifty_dagger  the same, with a gate that learned what is new and what is risky  Hoque et al., arXiv 2109.08273
+rlif            as hg_dagger, and that it took over: -1 before each takeover      Luo et al., arXiv 2311.12996
+hil_serl        as hg_dagger, and the task's reward                               Luo et al., arXiv 2410.21845
 """
 
 from collections.abc import Callable, Mapping
