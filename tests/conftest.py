@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
@@ -15,8 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True)
-def ordinary_scheduling() -> Iterator[None]:
-    """Tests that use an AV1 encoder themselves would leave this process a real-time one, whose threads starve each other."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Tests that use an AV1 encoder themselves would leave this process a real-time one, whose threads starve each other.
+
+    This is around the fixtures of a module and of the session too, which come before any of a test's own.
+    """
     with scheduling_kept():
-        yield
+        return (yield)
