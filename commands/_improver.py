@@ -17,6 +17,7 @@ from praxon.sim.seeds import Purpose, episode_seeds
 if TYPE_CHECKING:
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import Method, Online
+    from praxon.learning.weighting import Weighting
     from praxon.policies.base import Policy
     from praxon.policies.bundle import Bundle
 
@@ -112,6 +113,12 @@ class Improver:
 
         config = self.config
         learner_of(config, online)
+        require(
+            config.refit in ("returns", "expert", False),
+            f"refit is '{config.refit}'; returns, expert or false is needed.",
+        )
+        require(config.refit_beta is not None, "refit_beta is null; a number is needed.")
+        self._weighting  # noqa: B018  (refuses numbers out of range)
         require(config.env_steps is not None, "env_steps is null; a number is needed.")
         require_numbers(config, env_steps=1)
         made = [feature.name for feature in start.contract.observations if feature.is_goal or feature.kind == "task"]
@@ -160,7 +167,7 @@ class Improver:
             before = json.loads((earlier / "round.json").read_text())
             if self.method.online is not None:
                 bundle, counts = self._learn_while_acting(number, self.method.online, earlier / "bundle", folder)
-                if self.config.refit and (self.demonstrations or counts["intervened"]):
+                if self.config.refit and (self.demonstrations or counts["intervened"] or self._weighting is not None):
                     result |= self._train_below(number, bundle, folder)
                 _save(folder / "bundle", bundle, bundle.policy, self._said(number))
             else:
@@ -301,6 +308,19 @@ class Improver:
         write_json(folder / "learned.json", learned)
         return bundle, counts
 
+    @property
+    def _weighting(self) -> "Weighting | None":
+        """How what anybody did is weighed; ``None`` where what the expert did alone is learned from."""
+        online, config = self.method.online, self.config
+        if online is None or config.refit != "returns":
+            return None
+        from praxon.learning.rl.decisions import Reward
+        from praxon.learning.rl.returns import ReturnWeights
+        from praxon.policies.build import build_part
+
+        reward = build_part(online.reward(plain(config.learner)), Reward)
+        return ReturnWeights(reward, online.refit_discount, config.refit_beta)
+
     def _train_below(self, number: int, bundle: "Bundle", folder: Path) -> dict[str, Any]:
         """Train a bundle's policy in place; of a refined one, the policy below."""
         from dataclasses import replace
@@ -325,6 +345,7 @@ class Improver:
         from praxon.learning.fitting import fit_normalizer
         from praxon.learning.sampling import mixture
         from praxon.learning.trainer import StepReport, Trainer
+        from praxon.learning.weighting import Sources
         from praxon.policies.build import build_policy_for
 
         config, policy = self.config, bundle.policy
@@ -332,12 +353,12 @@ class Improver:
             torch.manual_seed(config.seed + number)
             policy = build_policy_for(bundle.config["policy"], bundle.contract)
             policy.configure_engine({k: v for k, v in bundle.policy.engine_settings().items() if k != "cache"})
-        padding = getattr(policy, "mask_padding", None)
-        if padding is not None and self.method.only_interventions:
+        padding, weighting = getattr(policy, "mask_padding", None), self._weighting
+        if padding is not None and self.method.only_interventions and weighting is None:
             policy.mask_padding = True  # where the expert gave control back, nobody knows what it would have done
         watched = [LeRobotDataset(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number + 1)]
         every = [range(dataset.num_episodes) for dataset in watched]
-        keep = [self.method.keep(dataset) for dataset in watched]
+        keep = [None if weighting is not None else self.method.keep(dataset) for dataset in watched]
         new = joined_windows(
             policy, watched, every, policy.needs().future, seed=config.seed, labels=self.method.labels, keep=keep
         )
@@ -369,6 +390,8 @@ class Improver:
                 folder,
                 config={"improve": self.method.name, "round": number},
                 sampler=mixture(windows, trainer.batch_size, config.seed + number, shares),
+                weighting=weighting,
+                sources=Sources(datasets=[part.dataset for part in parts], chosen=windows.frames),
                 on_step=show,
             )
         if padding is not None:

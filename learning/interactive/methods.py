@@ -28,12 +28,14 @@ class Online:
         reward: settings of the learner -> config of the ``Reward``.
         lowest: discount of a step -> no value is smaller.
         highest: no value is larger.
+        refit_discount: of a step, where what was done is weighed by what came of it.
         prefer_interventions: whether what the expert did counts as given data.
     """
 
     reward: Callable[[Mapping[str, Any]], dict[str, Any]]
     lowest: Callable[[float], float]
     highest: float
+    refit_discount: float
     prefer_interventions: bool = False
 
 
@@ -89,14 +91,16 @@ METHODS = {
             only_interventions=True,
             usual_gate="value",
             # Two takeovers are a step of the policy and one of the expert apart at least.
-            online=Online(_of_takeovers, lowest=lambda gamma: -1 / (1 - gamma**2), highest=0.0),
+            online=Online(_of_takeovers, lowest=lambda gamma: -1 / (1 - gamma**2), highest=0.0, refit_discount=0.95),
         ),
         Method(
             "hil_serl",
             lambda number, gate, beta: gate,
             only_interventions=True,
             usual_gate="value",
-            online=Online(_of_the_task, lowest=lambda gamma: 0.0, highest=1.0, prefer_interventions=True),
+            online=Online(
+                _of_the_task, lowest=lambda gamma: 0.0, highest=1.0, refit_discount=1.0, prefer_interventions=True
+            ),
         ),
     )
 }

@@ -114,7 +114,7 @@ def decisions_of(columns: Columns, action: str, execute: int, gamma: float, rewa
     """
     actions = np.asarray(columns[action])
     length = len(actions)
-    filled = _filled(columns, length)
+    filled = with_records(columns, length)
     rewards, driven = reward.steps(filled), _flags(filled, IS_INTERVENTION)
     begins = _flags(filled, DECISION)
     ended, blamed = bool(_flags(filled, TERMINAL)[-1]), _flags(filled, PRE_INTERVENTION)
@@ -144,8 +144,8 @@ def decisions_of(columns: Columns, action: str, execute: int, gamma: float, rewa
     return found
 
 
-def _filled(columns: Columns, length: int) -> dict[str, np.ndarray]:
-    """The columns, with those of a demonstration where there are none."""
+def with_records(columns: Columns, length: int) -> dict[str, np.ndarray]:
+    """The columns of an episode's steps, with those of ``records`` as a demonstration would have them where there are none."""
     if IS_INTERVENTION in columns:
         return dict(columns)
     none, every = np.zeros(length, np.int64), np.ones(length, np.int64)

@@ -1,0 +1,76 @@
+"""What to learn again of all that was done, by whoever did it: weights by what came of it, told by the method's own reward.
+
+With r the rewards of a method and G_t = sum_i discount^i r_{t+i}, frame t weighs exp(beta G_t): reward-weighted regression
+(Peters and Schaal, ICML 2007). Under the reward of takeovers, what led to none counts in full, also what the policy did by itself;
+what somebody had to step in after counts less, also where it was the expert's.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from praxon.errors import ConfigError
+from praxon.learning.rl.decisions import Reward, with_records
+from praxon.learning.weighting import Sources, Weighting, effective_share
+from praxon.policies.base import Policy
+
+
+class ReturnWeights(Weighting):
+    """exp(beta G) of every frame, with a mean of one over those that are trained on.
+
+    Args:
+        reward: what steps are worth.
+        discount: of a step, 1 to count all that follows alike.
+        beta: how much returns matter; at 0 all frames count the same.
+
+    Raises:
+        ConfigError: numbers out of range.
+    """
+
+    def __init__(self, reward: Reward, discount: float, beta: float) -> None:
+        if not 0 < discount <= 1:
+            raise ConfigError(f"Returns are discounted by {discount}; more than 0 and at most 1 is needed.")
+        if not (0 <= beta < np.inf):
+            raise ConfigError(f"refit_beta is {beta}; a number of at least 0 is needed.")
+        self.reward, self.discount, self.beta = reward, discount, beta
+        self._table = torch.ones(0)
+        self._metrics: dict[str, float] = {}
+
+    def begin(self, policy: Policy, sources: Sources) -> None:
+        """Weigh every frame of all datasets."""
+        found = []
+        for dataset in sources.datasets:
+            for episode in range(len(dataset.episode_lengths)):
+                part = dataset.episode_slice(episode)
+                columns = {name: values[part] for name, values in dataset.columns.items()}
+                rewards = self.reward.steps(with_records(columns, part.stop - part.start))
+                found.append(np.exp(self.beta * returns(rewards, self.discount)))
+        weights = np.concatenate(found)
+        mean = weights.mean() if sources.chosen is None else weights[sources.chosen].mean()
+        self._sources = sources
+        self._table = torch.from_numpy((weights / mean).astype(np.float32)).to(policy.device)
+
+    def read(self, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Frames alone."""
+        return {"index": part["index"]}
+
+    def __call__(self, seen: Mapping[str, Tensor], losses: Tensor) -> Tensor:
+        """The table's weights."""
+        weight_B = self._table[seen["index"]]
+        self._metrics = {"effective_share": effective_share(weight_B)}
+        return weight_B.to(losses.dtype)
+
+    def metrics(self) -> dict[str, float]:
+        """See ``Weighting.metrics``."""
+        return self._metrics
+
+
+def returns(rewards: np.ndarray, discount: float) -> np.ndarray:
+    """G (T,) of an episode's rewards (T,)."""
+    found, total = np.empty(len(rewards)), 0.0
+    for step in range(len(rewards) - 1, -1, -1):
+        total = rewards[step] + discount * total
+        found[step] = total
+    return found
