@@ -17,7 +17,7 @@ import numpy as np
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import ConfigError, nearest
 from praxon.learning.interactive.gates import Always, Gate, Mixture
-from praxon.learning.interactive.records import EXPERT_ACTION, IS_INTERVENTION
+from praxon.learning.interactive.records import EXPERT_ACTION, driven_by_expert
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ class Method:
 
     def keep(self, dataset: LeRobotDataset) -> np.ndarray | None:
         """Which frames are samples (num_frames,); all where ``None``."""
-        if not self.only_interventions:
-            return None
-        return np.asarray(dataset.columns[IS_INTERVENTION]).reshape(-1) != 0
+        return driven_by_expert(dataset.columns) if self.only_interventions else None
 
     def spent(self, steps: int, intervened: int) -> int:
         """Labels that an episode of so many steps took the expert, of which so many under its control."""

@@ -1,11 +1,15 @@
 """Interventions as data: late labels, masks, gates by hand, and a rollout whose every step is accounted for."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from praxon.errors import ConfigError
+from praxon.learning.interactive.experience import Experience
 from praxon.learning.interactive.gates import Always, Discrepancy, Mixture, Moment, Never, Random, Stalled
-from praxon.learning.interactive.records import Step, before_takeovers, columns, record_features
+from praxon.learning.interactive.methods import method_of
+from praxon.learning.interactive.records import Step, before_takeovers, columns, driven_by_expert, record_features
 from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
 from praxon.policies.agent import ChunkAgent
 from praxon.policies.runtime import Runtime
@@ -65,6 +69,16 @@ def steps(world, driven, success_at=None):
         )
         for i, d in enumerate(driven)
     ]
+
+
+def test_what_the_expert_drove_is_read_back_as_it_was_recorded(world):
+    recorded = columns(world.contract, steps(world, [0, 1, 1, 0]), ended=False)
+    assert driven_by_expert(recorded).tolist() == [False, True, True, False]
+    watched = SimpleNamespace(columns=recorded)
+    assert method_of("hg_dagger").keep(watched).tolist() == [False, True, True, False]
+    assert method_of("dagger").keep(watched) is None
+    shown = Experience([], [watched], None, 0).shown()
+    assert [frames.tolist() for _, frames in shown] == [[1, 2]]
 
 
 def test_an_episode_that_ran_out_of_time_is_not_one_that_ended(world):
