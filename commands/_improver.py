@@ -17,6 +17,7 @@ from praxon.sim.seeds import Purpose, episode_seeds
 if TYPE_CHECKING:
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import Method, Online
+    from praxon.learning.trainer import Trainer
     from praxon.learning.weighting import Weighting
     from praxon.policies.base import Policy
     from praxon.policies.bundle import Bundle
@@ -42,6 +43,7 @@ class Improver:
 
         torch.set_num_threads(config.threads)
         self.config, self.method = config, method
+        self._trainer(0)  # refuses settings out of range
         start = load_bundle(Path(str(config.bundle)))
         self.world = make_world(task_of(config), plain(config.robot), policy_contract=start.contract)
         require(
@@ -344,7 +346,7 @@ class Improver:
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.learning.fitting import fit_normalizer
         from praxon.learning.sampling import mixture
-        from praxon.learning.trainer import StepReport, Trainer
+        from praxon.learning.trainer import StepReport
         from praxon.learning.weighting import Sources
         from praxon.policies.build import build_policy_for
 
@@ -375,8 +377,7 @@ class Improver:
         windows = JoinedWindows(parts)
         if config.fresh:
             fit_normalizer(policy, joined_statistics(parts), windows)
-        settings = {**plain(config.training), "learning_rate": config.learning_rate}
-        trainer = Trainer(**settings, steps=config.steps, seed=config.seed + number)
+        trainer = self._trainer(number)
         sizes = [len(each) for each in parts[len(old) :]]
         shares = [1.0] * len(old) + [size / sum(sizes) for size in sizes]  # all that is new, as much as what is old
         with progress_bar(f"round {number}: train", config.steps) as advance:
@@ -398,6 +399,13 @@ class Improver:
             policy.mask_padding = padding
         last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
         return policy, {"loss": last["loss"], "samples": sum(sizes)}
+
+    def _trainer(self, number: int) -> "Trainer":
+        """Who trains in a round."""
+        from praxon.learning.trainer import Trainer
+
+        config = self.config
+        return Trainer(**plain(config.training), steps=config.steps, seed=config.seed + number)
 
     def _evaluate(self, folder: Path) -> dict[str, Any]:
         from praxon.commands.eval import run as evaluate

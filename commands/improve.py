@@ -25,7 +25,7 @@ def run(config: Config) -> dict[str, Any]:
     require(
         config.bundle is not None, "No bundle was given; bundle=<folder> names a policy, as praxon train leaves it."
     )
-    least = {"rounds": 1, "labels": 1, "beta": 0, "steps": 1, "learning_rate": 1e-9, "eval_episodes": 1}
+    least = {"rounds": 1, "labels": 1, "beta": 0, "steps": 1, "eval_episodes": 1}
     least |= {"seed": 0, "workers": 1, "threads": 1, "skill": 0}
     for name in least:
         require(config[name] is not None, f"{name} is null; a number is needed.")

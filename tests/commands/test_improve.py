@@ -54,6 +54,15 @@ def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method
     np.testing.assert_array_equal(dataset.columns["action"], same)
 
 
+def test_training_is_as_its_settings_say(start, tmp_path):
+    for rate, settings in ((1e-3, []), (5e-4, ["training.learning_rate=5e-4"])):
+        run_dir = tmp_path / str(rate)
+        once = ["method=bc", "rounds=1", "steps=1", "training.warmup_steps=0"]  # the first step has the whole rate
+        praxon(*start, *once, *settings, f"run_dir={run_dir}")
+        first = (run_dir / "rounds" / "01" / "metrics.jsonl").read_text().splitlines()[0]
+        assert json.loads(first)["learning_rate"] == pytest.approx(rate)
+
+
 CRITICS = ["learner.critics=2", "learner.hidden=[16]", "learner.batch_size=16", "learner.first=5"]
 
 
@@ -227,6 +236,8 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["rounds=0"], "rounds is 0; at least 1"),
         (["labels=null"], "labels is null"),
         (["beta=2", "method=dagger"], "beta is 2; a probability"),
+        (["training.learning_rate=0"], "learning_rate is 0; it must be positive"),
+        (["training.learning_rate=null"], "learning_rate is None; it must be positive"),
         (["operator=luck"], "There is no operator 'luck'"),
         (["operator=keyboard", "method=dagger"], "method=dagger asks at every step what would be done"),
         (["operator=keyboard", "operator.device.step_m=0"], "Steps of 0 m"),
