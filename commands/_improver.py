@@ -32,12 +32,11 @@ IMPROVED = "\n## Improved\n\n"
 class Improver:
     """Rounds of watching, training and evaluating; a round that is finished is not done again."""
 
-    def __init__(self, config: Config, method: "Method", gate: "Gate", operator: Any) -> None:
+    def __init__(self, config: Config, method: "Method", gate: "Gate | None", operator: Any) -> None:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.learning.interactive.gates import Gate
-        from praxon.learning.interactive.operators import Scripted
         from praxon.learning.interactive.records import record_features
         from praxon.policies.bundle import load_bundle
 
@@ -49,11 +48,6 @@ class Improver:
         require(
             self.world.contract.action.kind != "pose",
             "This policy commands tool poses and the expert joints; what either would do is compared in joints only.",
-        )
-        require(
-            method.labels is None or isinstance(operator, Scripted),
-            f"method={method.name} asks at every step what would be done, which a person says while driving only; "
-            "method=hg_dagger learns from that.",
         )
         if config.classifier is not None:
             from praxon.learning.rl.success import load_classifier
@@ -80,11 +74,12 @@ class Improver:
                 f"This bundle's critics see as the policy below does, or choose its noise, and {method.name} would train it anew; "
                 "rlif and hil_serl with refit=false leave it as it is.",
             )
-        gate.require(start.contract, self.demonstrations)
-        require(
-            method.online is None or type(gate).prepare is Gate.prepare,
-            f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
-        )
+        if gate is not None:
+            gate.require(start.contract, self.demonstrations)
+            require(
+                method.online is None or type(gate).prepare is Gate.prepare,
+                f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
+            )
         if not self.demonstrations:
             console.print(
                 "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
@@ -198,7 +193,8 @@ class Improver:
 
     def _gate(self, number: int) -> "Gate":
         """Who drives in a round."""
-        return self.method.gate(number, self.help.gate, float(self.config.beta))
+        own_gate = self.method.own_gate
+        return self.help.gate if own_gate is None else own_gate(number, float(self.config.beta))
 
     def _watch(self, number: int, bundle: Path, root: Path) -> tuple[dict[str, int], dict[str, Any]]:
         """Episodes until the expert has given as many labels as asked, on disk one by one; counts, and the gate's report."""
@@ -285,7 +281,7 @@ class Improver:
             skill=config.skill,
             operator=plain(config.operator),
             classifier=None if config.classifier is None else str(config.classifier),
-            gate=plain(config.gate),
+            gate=None if config.gate is None else plain(config.gate),
             seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
             labels=config.labels,
             env_steps=config.env_steps,

@@ -7,7 +7,7 @@ from typing import Any
 
 from praxon.errors import ConfigError
 from praxon.learning.interactive.attendant import Attendant
-from praxon.learning.interactive.gates import ByDevice, Gate
+from praxon.learning.interactive.gates import ByDevice, Gate, Never
 from praxon.policies.build import build_part
 from praxon.robots.base import Agent
 from praxon.robots.teleoperation.intervention import Device
@@ -34,16 +34,22 @@ class Help:
 
 
 class Operator(ABC):
-    """Parent of operators."""
+    """Parent of operators.
+
+    Attributes:
+        gated: whether a gate says when it has control; else it says so itself.
+    """
+
+    gated = True
 
     @abstractmethod
-    def at(self, world: World, skill: float, gate: Gate) -> Help:
+    def at(self, world: World, skill: float, gate: Gate | None) -> Help:
         """This operator at a world.
 
         Args:
             world: where.
             skill: of a scripted expert.
-            gate: that was chosen for one.
+            gate: of a scripted expert; ``None`` where no gate was asked for, and it never takes over by itself.
 
         Raises:
             ConfigError: this operator cannot help here.
@@ -53,9 +59,9 @@ class Operator(ABC):
 class Scripted(Operator):
     """The world's own expert, whom the gate gives control."""
 
-    def at(self, world: World, skill: float, gate: Gate) -> Help:
+    def at(self, world: World, skill: float, gate: Gate | None) -> Help:
         """See ``Operator.at``."""
-        return Help(skilled_expert(world, skill), gate)
+        return Help(skilled_expert(world, skill), gate or Never())
 
 
 class ByHand(Operator):
@@ -71,6 +77,8 @@ class ByHand(Operator):
         ConfigError: an episode that does not last.
     """
 
+    gated = False
+
     def __init__(
         self,
         device: Mapping[str, Any],
@@ -85,7 +93,7 @@ class ByHand(Operator):
         self.episode_s = episode_s
         self.window, self.stale_s, self.takeover_ticks = window, stale_s, takeover_ticks
 
-    def at(self, world: World, skill: float, gate: Gate) -> Help:
+    def at(self, world: World, skill: float, gate: Gate | None) -> Help:
         """See ``Operator.at``."""
         if not isinstance(world, Simulation):
             raise ConfigError(

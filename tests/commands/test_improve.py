@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from praxon.cli import run
 from praxon.datasets.lerobot_reader import LeRobotDataset
@@ -37,7 +38,8 @@ def rounds_of(folder):
 
 @pytest.mark.parametrize("method", ["bc", "dagger", "hg_dagger"])
 def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method):
-    praxon(*start, f"method={method}", "rounds=1", "gate=stalled", "gate.patience=4", f"run_dir={tmp_path}")
+    gate = ["gate=stalled", "gate.patience=4"] if method == "hg_dagger" else []
+    praxon(*start, f"method={method}", "rounds=1", *gate, f"run_dir={tmp_path}")
     before, after = rounds_of(tmp_path)
     assert before["labels_so_far"] == 0
     dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
@@ -203,6 +205,7 @@ def test_a_person_with_a_gamepad_is_learned_from(start, tmp_path, monkeypatch):
     pad = Pad([[*begin, *drives, [2]], [*begin, *drives, [1]], [*begin, *drives, [5, 3]], [[]] * 10])
     monkeypatch.setitem(sys.modules, "pygame", pad)
     praxon(*start, "operator=gamepad", "rounds=1", f"run_dir={tmp_path}")
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["gate"] is None
     dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
     assert dataset.num_episodes == 2  # of three
     driven = dataset.columns["is_intervention"].reshape(-1)
@@ -240,6 +243,10 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["training.learning_rate=null"], "learning_rate is None; it must be positive"),
         (["operator=luck"], "There is no operator 'luck'"),
         (["operator=keyboard", "method=dagger"], "method=dagger asks at every step what would be done"),
+        (["operator=keyboard", "method=thrifty_dagger"], "a person takes over unasked; method=hg_dagger"),
+        (["operator=keyboard", "gate=stalled"], "by hand the device says who drives"),
+        (["method=bc", "gate=value"], "method=bc says itself who drives"),
+        (["method=dagger", "gate=random"], "method=dagger says itself who drives"),
         (["operator=keyboard", "operator.device.step_m=0"], "Steps of 0 m"),
         (["method=rlif", "gate=thrifty"], "rlif learns within; gate=stalled would do"),
         (["method=rlif", "learner.gamma=1"], "learner.gamma is 1; a discount within 0 and 1"),
