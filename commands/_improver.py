@@ -17,6 +17,7 @@ from praxon.sim.seeds import Purpose, episode_seeds
 if TYPE_CHECKING:
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import Method, Online
+    from praxon.learning.interactive.operators import Operator
     from praxon.learning.trainer import Trainer
     from praxon.learning.weighting import Weighting
     from praxon.policies.base import Policy
@@ -32,7 +33,7 @@ IMPROVED = "\n## Improved\n\n"
 class Improver:
     """Rounds of watching, training and evaluating; a round that is finished is not done again."""
 
-    def __init__(self, config: Config, method: "Method", gate: "Gate | None", operator: Any) -> None:
+    def __init__(self, config: Config, method: "Method", gate: "Gate | None", operator: "Operator") -> None:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
@@ -57,8 +58,10 @@ class Improver:
                 f"A classifier judges for rlif and hil_serl; method={method.name} needs none.",
             )
             load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
-        if method.online is None:  # else the process that acts has the operator's device
+        if method.online is None:
             self.help = operator.at(self.world, config.skill, gate)
+        else:  # the process that acts has the operator's device
+            operator.require(self.world, config.skill)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
         for dataset in self.demonstrations:
             dataset.require(start.contract)
@@ -75,7 +78,7 @@ class Improver:
                 "rlif and hil_serl with refit=false leave it as it is.",
             )
         if gate is not None:
-            gate.require(start.contract, self.demonstrations)
+            gate.require(start.contract, self.demonstrations, self.world)
             require(
                 method.online is None or type(gate).prepare is Gate.prepare,
                 f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",

@@ -27,6 +27,7 @@ from praxon.learning.interactive.novelty import Novelty
 from praxon.learning.interactive.records import POLICY_ACTION, driven_by_expert
 from praxon.learning.interactive.risk import Risk, Transitions, outcomes
 from praxon.learning.interactive.states import States
+from praxon.sim.world import World
 
 ENOUGH = 25
 """Steps of the policy that a quantile has to be of more than."""
@@ -120,7 +121,7 @@ class Thrifty(Gate):
 
     # -- before a round ---------------------------------------------------------------------------
 
-    def require(self, contract: PolicyContract, demonstrations: Sequence[LeRobotDataset]) -> None:
+    def require(self, contract: PolicyContract, demonstrations: Sequence[LeRobotDataset], world: World) -> None:
         """See ``Gate.require``."""
         States(contract)
         if not demonstrations:

@@ -99,6 +99,11 @@ class Gamepad(Device):
                     )
         self._pad = pad
 
+    def close(self) -> None:
+        """See ``Device.close``."""
+        self._pygame.joystick.quit()
+        self._pad = None
+
     def reset(self) -> None:
         """See ``Device.reset``."""
         self._paused, self._before = True, frozenset(self._buttons)

@@ -257,9 +257,14 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["method=rlif", "refinement=dsrl"], "refit=false leaves it as it is"),
         (["method=hg_dagger", "classifier=nowhere"], "A classifier judges for rlif and hil_serl"),
         (["method=rlif", "env_steps=0"], "env_steps is 0"),
+        (["method=rlif", "skill=2"], "The expert's skill is 2"),
+        (["method=hil_serl", "operator=keyboard"], "A window needs a display"),
+        (["method=rlif", "operator=gamepad", "operator.device.index=99"], "amepad"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys):
+def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     praxon(*start, *arguments, f"run_dir={tmp_path / 'run'}", expect=1)
     error = capsys.readouterr().err
     assert said in error

@@ -1,5 +1,6 @@
 """A person who helps, played by scripted messages: the arm goes where they say, from where it is, and no further."""
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -343,8 +344,26 @@ def test_without_a_display_the_keyboard_says_what_would_be_right(world, monkeypa
     device = load_option("operator", "keyboard")["device"]
     with pytest.raises(ConfigError, match=r"DISPLAY is not set.*operator=gamepad"):
         ByHand(device).at(world, 1.0, Always())
+    with pytest.raises(ConfigError, match=r"DISPLAY is not set.*operator=gamepad"):
+        ByHand(device).require(world, 1.0)
     with pytest.raises(ConfigError, match=r"operator.window is false"):
         ByHand(device, window=False).at(world, 1.0, Always())
+
+
+def test_where_another_process_helps_the_device_is_let_go_of_again(world, monkeypatch):
+    pad = SimpleNamespace(get_numaxes=lambda: 6, get_numbuttons=lambda: 11)
+    held = []
+    joystick = SimpleNamespace(
+        init=lambda: held.append("pad"), quit=held.clear, get_count=lambda: 1, Joystick=lambda index: pad
+    )
+    display = SimpleNamespace(init=lambda: None)
+    monkeypatch.setitem(sys.modules, "pygame", SimpleNamespace(display=display, joystick=joystick))
+    gamepad, limit = ByHand(load_option("operator", "gamepad")["device"], episode_s=1.0), world.step_limit
+    gamepad.require(world, 1.0)
+    assert (held, world.step_limit) == ([], limit)
+    joystick.get_count = lambda: 0
+    with pytest.raises(ConfigError, match="0 are attached"):
+        gamepad.require(world, 1.0)
 
 
 def test_a_display_that_is_none_is_met_before_the_viewer_waits_for_it(world, monkeypatch):
