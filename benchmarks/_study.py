@@ -1,4 +1,4 @@
-"""What studies of several trainings share: verbs run once, pairs of evaluations on the same starts."""
+"""What studies of several trainings share: verbs run once, the start of an improvement, evaluations in pairs on the same starts."""
 
 import json
 import math
@@ -22,6 +22,15 @@ def once(folder: Path, *arguments: str) -> dict[str, Any]:
         resume = ["resume=true"] if begun else []
         praxon(*arguments, *resume, f"run_dir={folder}")
     return dict(json.loads(result.read_text()))
+
+
+def begun(folder: Path, task: str, skill: float, seed: int) -> Path:
+    """The folder, with ten demonstrations of an expert of that skill and the policy that was trained on them."""
+    collect = [f"task={task}", "tool_pose=true", "episodes=10", f"skill={skill}", f"seed={100 + seed}"]
+    once(folder / "ten", "collect", *collect)
+    train = [f"dataset={folder / 'ten' / 'dataset'}", "policy=flow", "steps=1500", f"seed={seed}"]
+    once(folder / "start", "train", *train, "training.tensorboard=false")
+    return folder
 
 
 def successes(results: Sequence[dict[str, Any]]) -> list[bool]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from _record import record
-from _study import difference, once, successes
+from _study import begun, difference, once, successes
 
 from praxon.sim.statistics import success_summary
 
@@ -38,7 +38,7 @@ def main() -> None:
     rows: dict[str, list[Any]] = {name: [] for name in ("expert", *asked.methods)}
     curves: dict[str, list[Any]] = {method: [] for method in asked.methods}
     for seed in asked.seeds:
-        start = begun(asked, seed)
+        start = begun(asked.folder / asked.task / str(seed), asked.task, 1.0, seed)
         last = [f"task={asked.task}", f"episodes={asked.episodes}", f"seed={seed}", f"workers={asked.workers}"]
         rows["expert"].append(once(start / "expert", "eval", "agent=expert", *last))
         for method in asked.methods:
@@ -48,15 +48,6 @@ def main() -> None:
             bundle = [f"bundle={folder / 'bundle'}", "serving={backend:openvino}"]
             rows[method].append(once(folder / "evaluation", "eval", *bundle, *last))
             print(record(f"dagger_{asked.task}", summed(asked, rows, curves)), flush=True)
-
-
-def begun(asked: Any, seed: int) -> Path:
-    """The folder of a seed, with ten demonstrations and the policy that was trained on them."""
-    folder: Path = asked.folder / asked.task / str(seed)
-    once(folder / "ten", "collect", f"task={asked.task}", "tool_pose=true", "episodes=10", f"seed={100 + seed}")
-    train = [f"dataset={folder / 'ten' / 'dataset'}", "policy=flow", "steps=1500", f"seed={seed}"]
-    once(folder / "start", "train", *train, "training.tensorboard=false")
-    return folder
 
 
 def settings(asked: Any, method: str, start: Path, seed: int) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from _record import record
-from _study import difference, once, successes
+from _study import begun, difference, once, successes
 
 from praxon.sim.statistics import success_summary
 
@@ -49,7 +49,7 @@ def main() -> None:
         rows: dict[str, list[Any]] = {name: [] for name in ("expert", *asked.ways)}
         runs: dict[str, list[Any]] = {name: [] for name in asked.ways}
         for seed in asked.seeds:
-            start = begun(asked, skill, seed)
+            start = begun(asked.folder / asked.task / str(skill) / str(seed), asked.task, skill, seed)
             last = [f"task={asked.task}", f"episodes={asked.episodes}", f"seed={seed}", f"workers={asked.workers}"]
             rows["expert"].append(once(start / "expert", "eval", "agent=expert", f"skill={skill}", *last))
             for way in asked.ways:
@@ -65,16 +65,6 @@ def main() -> None:
 def about(asked: Any) -> dict[str, Any]:
     """What was asked, for the record."""
     return {name: value for name, value in vars(asked).items() if name not in ("folder", "workers")}
-
-
-def begun(asked: Any, skill: float, seed: int) -> Path:
-    """The folder of a seed, with ten demonstrations of that skill and the policy that was trained on them."""
-    folder: Path = asked.folder / asked.task / str(skill) / str(seed)
-    collect = [f"task={asked.task}", "tool_pose=true", "episodes=10", f"skill={skill}", f"seed={100 + seed}"]
-    once(folder / "ten", "collect", *collect)
-    train = [f"dataset={folder / 'ten' / 'dataset'}", "policy=flow", "steps=1500", f"seed={seed}"]
-    once(folder / "start", "train", *train, "training.tensorboard=false")
-    return folder
 
 
 def settings(asked: Any, way: str, start: Path, skill: float, seed: int) -> list[str]:

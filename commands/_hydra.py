@@ -74,9 +74,10 @@ def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
     bare = f" [<{first[0]}>{' ...' if first[1] else ''}]" if first else ""
     lines = [docstring, "", f"usage: praxon {verb}{bare} [name=value ...]", "", "settings:"]
     text = (CONFIGS / f"{config_name(verb)}.yaml").read_text()
+    own, groups = OmegaConf.create(text), _groups(verb)
     for match in re.finditer(r"^(\w+):[ ]*([^#\n]*?)[ ]*(?:# (.*))?$", text, re.MULTILINE):
         key, value, comment = match.groups()
-        if key not in ("defaults", "hydra") and (value or comment):
+        if key not in ("defaults", "hydra", *groups) and (value or comment):
             lines.append(f"  {f'{key}={value}':<28} {comment or ''}".rstrip())
     used = re.findall(r"^  - (?:override )?/?(\w+): (\w+)", text, re.MULTILINE)
     if used:
@@ -85,15 +86,15 @@ def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
             default = asked.get(group, usual)
             lines.append(f"  {f'{group}={default}':<28} {', '.join(options(group))}")
             if default in options(group):
-                lines += _settings(group, default)
+                lines += _settings(group, default, own.get(group, {}))
         lines.append(f"  the settings of another choice: praxon {verb} <group>=<choice> --help")
     return "\n".join(lines)
 
 
-def _settings(group: str, name: str) -> list[str]:
-    """What the config of a choice says of itself, and its settings with their values and comments."""
+def _settings(group: str, name: str, own: Any) -> list[str]:
+    """What the config of a choice says of itself, and its settings with their comments and values, those of the verb's ``own``."""
     head, comments = _comments(option_file(group, name).read_text())
-    settings = OmegaConf.create(load_option(group, name))
+    settings = OmegaConf.merge(load_option(group, name), own)
     lines = [f"    # {line}" for line in head]
     for key in _keys(OmegaConf.to_container(settings)):
         value = OmegaConf.select(settings, key)

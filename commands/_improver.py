@@ -17,6 +17,8 @@ from praxon.sim.seeds import Purpose, episode_seeds
 if TYPE_CHECKING:
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import Method, Online
+    from praxon.learning.interactive.operators import Operator
+    from praxon.learning.trainer import Trainer
     from praxon.learning.weighting import Weighting
     from praxon.policies.base import Policy
     from praxon.policies.bundle import Bundle
@@ -31,27 +33,22 @@ IMPROVED = "\n## Improved\n\n"
 class Improver:
     """Rounds of watching, training and evaluating; a round that is finished is not done again."""
 
-    def __init__(self, config: Config, method: "Method", gate: "Gate", operator: Any) -> None:
+    def __init__(self, config: Config, method: "Method", gate: "Gate | None", operator: "Operator") -> None:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.learning.interactive.gates import Gate
-        from praxon.learning.interactive.operators import Scripted
         from praxon.learning.interactive.records import record_features
         from praxon.policies.bundle import load_bundle
 
         torch.set_num_threads(config.threads)
         self.config, self.method = config, method
+        self._trainer(0)  # refuses settings out of range
         start = load_bundle(Path(str(config.bundle)))
         self.world = make_world(task_of(config), plain(config.robot), policy_contract=start.contract)
         require(
             self.world.contract.action.kind != "pose",
             "This policy commands tool poses and the expert joints; what either would do is compared in joints only.",
-        )
-        require(
-            method.labels is None or isinstance(operator, Scripted),
-            f"method={method.name} asks at every step what would be done, which a person says while driving only; "
-            "method=hg_dagger learns from that.",
         )
         if config.classifier is not None:
             from praxon.learning.rl.success import load_classifier
@@ -61,8 +58,10 @@ class Improver:
                 f"A classifier judges for rlif and hil_serl; method={method.name} needs none.",
             )
             load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
-        if method.online is None:  # else the process that acts has the operator's device
+        if method.online is None:
             self.help = operator.at(self.world, config.skill, gate)
+        else:  # the process that acts has the operator's device
+            operator.require(self.world, config.skill)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
         for dataset in self.demonstrations:
             dataset.require(start.contract)
@@ -78,11 +77,12 @@ class Improver:
                 f"This bundle's critics see as the policy below does, or choose its noise, and {method.name} would train it anew; "
                 "rlif and hil_serl with refit=false leave it as it is.",
             )
-        gate.require(start.contract, self.demonstrations)
-        require(
-            method.online is None or type(gate).prepare is Gate.prepare,
-            f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
-        )
+        if gate is not None:
+            gate.require(start.contract, self.demonstrations, self.world)
+            require(
+                method.online is None or type(gate).prepare is Gate.prepare,
+                f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
+            )
         if not self.demonstrations:
             console.print(
                 "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
@@ -196,7 +196,8 @@ class Improver:
 
     def _gate(self, number: int) -> "Gate":
         """Who drives in a round."""
-        return self.method.gate(number, self.help.gate, float(self.config.beta))
+        own_gate = self.method.own_gate
+        return self.help.gate if own_gate is None else own_gate(number, float(self.config.beta))
 
     def _watch(self, number: int, bundle: Path, root: Path) -> tuple[dict[str, int], dict[str, Any]]:
         """Episodes until the expert has given as many labels as asked, on disk one by one; counts, and the gate's report."""
@@ -283,7 +284,7 @@ class Improver:
             skill=config.skill,
             operator=plain(config.operator),
             classifier=None if config.classifier is None else str(config.classifier),
-            gate=plain(config.gate),
+            gate=None if config.gate is None else plain(config.gate),
             seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
             labels=config.labels,
             env_steps=config.env_steps,
@@ -344,7 +345,7 @@ class Improver:
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.learning.fitting import fit_normalizer
         from praxon.learning.sampling import mixture
-        from praxon.learning.trainer import StepReport, Trainer
+        from praxon.learning.trainer import StepReport
         from praxon.learning.weighting import Sources
         from praxon.policies.build import build_policy_for
 
@@ -375,8 +376,7 @@ class Improver:
         windows = JoinedWindows(parts)
         if config.fresh:
             fit_normalizer(policy, joined_statistics(parts), windows)
-        settings = {**plain(config.training), "learning_rate": config.learning_rate}
-        trainer = Trainer(**settings, steps=config.steps, seed=config.seed + number)
+        trainer = self._trainer(number)
         sizes = [len(each) for each in parts[len(old) :]]
         shares = [1.0] * len(old) + [size / sum(sizes) for size in sizes]  # all that is new, as much as what is old
         with progress_bar(f"round {number}: train", config.steps) as advance:
@@ -398,6 +398,13 @@ class Improver:
             policy.mask_padding = padding
         last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
         return policy, {"loss": last["loss"], "samples": sum(sizes)}
+
+    def _trainer(self, number: int) -> "Trainer":
+        """Who trains in a round."""
+        from praxon.learning.trainer import Trainer
+
+        config = self.config
+        return Trainer(**plain(config.training), steps=config.steps, seed=config.seed + number)
 
     def _evaluate(self, folder: Path) -> dict[str, Any]:
         from praxon.commands.eval import run as evaluate

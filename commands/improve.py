@@ -9,7 +9,7 @@ Example: praxon improve method=hg_dagger bundle=runs/b/bundle dataset=runs/a/dat
 import shutil
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import open_dict
 from rich.table import Table
@@ -19,29 +19,30 @@ from praxon.commands._improver import Improver
 from praxon.commands._run import Run, console, plain, require, require_numbers
 from praxon.targets import load_option
 
+if TYPE_CHECKING:
+    from praxon.learning.interactive.gates import Gate
+    from praxon.learning.interactive.methods import Method
+    from praxon.learning.interactive.operators import Operator
+
 
 def run(config: Config) -> dict[str, Any]:
     """Improve as configured; returns what is written to result.json."""
     require(
         config.bundle is not None, "No bundle was given; bundle=<folder> names a policy, as praxon train leaves it."
     )
-    least = {"rounds": 1, "labels": 1, "beta": 0, "steps": 1, "learning_rate": 1e-9, "eval_episodes": 1}
+    least = {"rounds": 1, "labels": 1, "beta": 0, "steps": 1, "eval_episodes": 1}
     least |= {"seed": 0, "workers": 1, "threads": 1, "skill": 0}
     for name in least:
         require(config[name] is not None, f"{name} is null; a number is needed.")
     require_numbers(config, **least)
     require(config.beta <= 1, f"beta is {config.beta}; a probability is needed.")
-    from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.methods import method_of
     from praxon.learning.interactive.operators import Operator
     from praxon.policies.build import build_part
 
     method = method_of(str(config.method))
-    if config.get("gate") is None:
-        with open_dict(config):
-            config.gate = load_option("gate", method.usual_gate)
-    gate = build_part(plain(config.gate), Gate)
     operator = build_part(plain(config.operator), Operator)
+    gate = _gate(config, method, operator)
     run_dir = Path(str(config.run_dir)) if config.run_dir else None
     begun = run_dir is not None and (run_dir / "rounds").exists()
     require(
@@ -83,6 +84,30 @@ def run(config: Config) -> dict[str, Any]:
     _print(done)
     console.print(f"bundle in [bold]{final}[/bold], curves in {work.path / 'progress.png'}")
     return result
+
+
+def _gate(config: Config, method: "Method", operator: "Operator") -> "Gate | None":
+    """The gate that was chosen, or that the method usually has; ``None`` where method or operator say who drives."""
+    from praxon.learning.interactive.gates import Gate
+    from praxon.policies.build import build_part
+
+    chosen = config.get("gate") is not None
+    require(
+        operator.gated or not method.not_by_hand,
+        f"method={method.name} {method.not_by_hand}; method=hg_dagger learns from what a person does.",
+    )
+    require(
+        not chosen or method.own_gate is None,
+        f"A gate was chosen, and method={method.name} says itself who drives; method=hg_dagger asks the gate.",
+    )
+    require(
+        not chosen or operator.gated,
+        "A gate was chosen, and by hand the device says who drives; operator=expert asks the gate.",
+    )
+    usual = not chosen and method.own_gate is None and operator.gated
+    with open_dict(config):
+        config.gate = load_option("gate", method.usual_gate) if usual else config.get("gate")
+    return build_part(plain(config.gate), Gate) if chosen or usual else None
 
 
 def _require_same(config: Config, path: Path) -> None:

@@ -72,7 +72,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "grad_clip", "checkpoint_every"):
-            if not getattr(self, name) > 0:
+            if not (getattr(self, name) or 0) > 0:
                 raise ConfigError(f"Training setting {name} is {getattr(self, name)}; it must be positive.")
         if self.micro_batches is not None and not 1 <= self.micro_batches <= self.batch_size:
             raise ConfigError(

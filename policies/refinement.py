@@ -67,11 +67,6 @@ class Refinement(nn.Module, ABC):
     informed: Tensor
     """1 once something was learned; until then the first candidate is what is done."""
 
-    @property
-    def actor_size(self) -> int:
-        """Components of the actor's action; 0 where there is no actor."""
-        return 0
-
     def latents(self, state_BS: Tensor, noise_BNL: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """The noise (B, N, L) that candidates are drawn from."""
         return noise_BNL
@@ -88,11 +83,22 @@ class Refinement(nn.Module, ABC):
             exploring: whether an actor samples, by these numbers, or does what it thinks best.
         """
 
+
+class Acting(Refinement):
+    """Parent of those with an actor."""
+
+    actor: GaussianActor
+
+    @property
+    @abstractmethod
+    def actor_size(self) -> int:
+        """Components of the actor's action."""
+
+    @abstractmethod
     def actor_value(
         self, value: Value, state_BS: Tensor, base_BNHA: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """What the actor is to make large (B,), and the logarithm of the density of what it drew (B,); with gradients."""
-        raise NotImplementedError(f"{type(self).__name__} has no actor.")
 
 
 def best_of(value: Value, state_BS: Tensor, chunks_BNHA: Tensor) -> Tensor:
@@ -115,7 +121,7 @@ class BestOfN(Refinement):
         return best_of(value, state_BS, base_BNHA)
 
 
-class Moving(Refinement):
+class Moving(Acting):
     """Parent of those that move chunks: an actor says by how much at a few knots, between which the move is linear.
 
     A move begins at nothing before the first row, so that the command stays continuous, and stays what it is behind the rows that
@@ -162,7 +168,7 @@ class Moving(Refinement):
     def actor_value(
         self, value: Value, state_BS: Tensor, base_BNHA: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """See ``Refinement.actor_value``: the mean value of one candidate of each state, moved."""
+        """See ``Acting.actor_value``: the mean value of one candidate of each state, moved."""
         batch, count = base_BNHA.shape[:2]
         picked_B = torch.randint(count, (batch,), generator=generator, device=base_BNHA.device)
         chunk_BHA = base_BNHA[torch.arange(batch, device=picked_B.device), picked_B]
@@ -211,7 +217,7 @@ class Edit(Moving):
         return best_of(value, state_BS, torch.cat([base_BNHA, moved_BNHA], dim=1))
 
 
-class LatentNoise(Refinement):
+class LatentNoise(Acting):
     """The chunk that the policy draws from noise which an actor chooses (DSRL, arXiv 2506.15799).
 
     The first candidate is drawn so; the others, from noise as it comes, teach ``noise_critics`` what noise is worth: each is fitted
@@ -255,6 +261,13 @@ class LatentNoise(Refinement):
     def choose(self, value: Value, state_BS: Tensor, base_BNHA: Tensor, explore_BL: Tensor, exploring: bool) -> Tensor:
         """See ``Refinement.choose``: the first."""
         return base_BNHA[:, 0]
+
+    def actor_value(
+        self, value: Value, state_BS: Tensor, base_BNHA: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See ``Acting.actor_value``: the mean value of noise; what it is of chunks, noise critics have learned."""
+        raw_BL, log_density_B = self.actor.sample(state_BS, generator)
+        return self.noise_critics(state_BS, self.bound * raw_BL).mean(dim=0), log_density_B
 
 
 def ramps(rows: int, execute: int, knots: int) -> Tensor:

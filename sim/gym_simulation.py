@@ -216,9 +216,11 @@ class GymSimulation(World):
         )
         self._steps += 1
         self._return += float(reward)
-        ended = bool(terminated or truncated)
-        success = self.task.solved(info, self._return, ended or self._steps >= self.step_limit)
-        self._judgement = Judgement(float(reward), success, self.task.figures(info), ended)
+        over = bool(terminated or truncated or self._steps >= self.step_limit)
+        success = self.task.solved(info, self._return, over)
+        self._judgement = Judgement(
+            float(reward), success, self.task.figures(info), bool(terminated), bool(truncated and not terminated)
+        )
 
     def _judge(self) -> Judgement:
         return self._judgement

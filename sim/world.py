@@ -51,13 +51,20 @@ class Judgement:
         reward: of the last step.
         success: whether the task is solved now.
         metrics: task figures by name.
-        ended: whether the episode cannot go on.
+        ended: whether the episode is over for good: nothing can follow.
+        truncated: whether it is over although something could have followed.
     """
 
     reward: float
     success: bool
     metrics: Mapping[str, float]
     ended: bool = False
+    truncated: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode does not go on."""
+        return self.ended or self.truncated
 
 
 class Pictures(Protocol):
@@ -183,7 +190,7 @@ class World(ABC):
                 step()
                 judgement = self._judge()
                 rewards.append(max(1.0, judgement.reward) if judgement.success else judgement.reward)
-                if judgement.success or judgement.ended:
+                if judgement.success or judgement.over:
                     break
         finally:
             restore()
@@ -231,7 +238,7 @@ class World(ABC):
             if not success and judgement.success:
                 success = True
                 limit = min(limit, steps + round(linger_s / period_s))
-            if judgement.ended or stop():
+            if judgement.over or stop():
                 break
         return EpisodeResult(
             seed,

@@ -1,5 +1,6 @@
-"""Attendant: keeps a simulation in step with the person who watches it: real time, the window, pauses."""
+"""Attendant: keeps a simulation in step with the person who watches it: real time, the window, pauses, a device that is silent."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -9,7 +10,9 @@ from praxon.robots.teleoperation.intervention import Mark
 from praxon.robots.teleoperation.operator import OperatorAgent
 
 LOOKED_EVERY_S = 0.02
-"""While the world is paused [s]."""
+"""While the world waits [s]."""
+PAUSED, SILENT = "paused", "the device is silent: all waits until it is heard again"
+log = logging.getLogger(__name__)
 
 
 class Shown(Protocol):
@@ -26,8 +29,8 @@ class Shown(Protocol):
 class Attendant:
     """A subscriber of the control loop that returns when the wall clock has come as far as the simulation will have.
 
-    Simulation time stands still while the operator has paused, so that policy and robot hold. A world that computes for longer
-    than a control period is slower than real time, and does not hurry afterwards.
+    Simulation time stands still while the operator has paused, or is not heard and so could not, so that policy and robot hold. A
+    world that computes for longer than a control period is slower than real time, and does not hurry afterwards.
 
     Args:
         operator: whose messages are waited for.
@@ -64,22 +67,27 @@ class Attendant:
         now_ns = self._clock()
         self._due_ns = now_ns if tick.index == 0 else max(self._due_ns, now_ns)
         self._sleep((self._due_ns - now_ns) / 1e9)
-        self._wait_while_paused()
+        self._wait()
         self._due_ns += self._period_ns
 
-    def _wait_while_paused(self) -> None:
-        paused = False
-        while self._paused and self.mark == Mark.NONE:
-            paused = True
-            self._show("paused")
+    def _wait(self) -> None:
+        """While there is a reason to."""
+        before: str | None = None
+        while self.mark == Mark.NONE and (reason := self._reason) is not None:
+            if reason == SILENT != before:
+                log.warning("%s", SILENT)
+            before = reason
+            self._show(reason)
             self._sleep(LOOKED_EVERY_S)
             self.operator.listen()
-        if paused:
+        if before is not None:
             self._due_ns = self._clock()
 
     @property
-    def _paused(self) -> bool:
-        return self.operator.message is not None and self.operator.message.paused
+    def _reason(self) -> str | None:
+        if self.operator.silent:
+            return SILENT
+        return PAUSED if self.operator.message is not None and self.operator.message.paused else None
 
     def _show(self, state: str) -> None:
         if self.window is None:

@@ -8,7 +8,7 @@ import numpy as np
 from praxon.contract import PolicyContract
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.datasets.windows import Windows
-from praxon.learning.interactive.records import IS_INTERVENTION
+from praxon.learning.interactive.records import driven_by_expert
 from praxon.policies.runtime import Runtime
 
 
@@ -36,7 +36,9 @@ class Experience:
     def shown(self) -> list[tuple[LeRobotDataset, np.ndarray]]:
         """Which frames (N,) of each dataset the expert drove, as numbers."""
         demonstrated = [(dataset, np.arange(dataset.num_frames)) for dataset in self.demonstrations]
-        return demonstrated + [(dataset, np.flatnonzero(driven_by_expert(dataset))) for dataset in self.rollouts]
+        return demonstrated + [
+            (dataset, np.flatnonzero(driven_by_expert(dataset.columns))) for dataset in self.rollouts
+        ]
 
     def policy_actions(self, dataset: LeRobotDataset, frames: np.ndarray) -> np.ndarray:
         """What the policy would do at these frames (N,), as the first rows of chunks (N, A) in physical units."""
@@ -48,8 +50,3 @@ class Experience:
             window = {feature.name: batch[feature.name] for feature in self.contract.observations}
             found.append(self.policy.chunks(window, self.policy.draw_noise(1, generator))[0, 0])
         return np.array(found, np.float32).reshape(-1, self.contract.action.size)
-
-
-def driven_by_expert(dataset: LeRobotDataset) -> np.ndarray:
-    """Which frames of a dataset that was watched the expert drove, (num_frames,) bool."""
-    return np.asarray(dataset.columns[IS_INTERVENTION]).reshape(-1) != 0

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from praxon.contract import Observation
 from praxon.learning.interactive.gates import Outlook
 from praxon.robots.base import Agent
 from praxon.robots.plan import PlanAgent
@@ -46,3 +47,32 @@ class Foresight:
         expert = self.world.foresee(self._judge, ahead)
         policy = self.world.foresee(PlanAgent(plan), ahead)
         return Outlook(float(policy[-1]), float(expert[-1]))
+
+
+def require_foresight(world: World) -> None:
+    """Look ahead once, in the first step of an episode: what cannot be done is met before anybody relies on it.
+
+    Args:
+        world: in which no episode is running.
+
+    Raises:
+        ConfigError: it cannot go back, or has no expert.
+    """
+    world.run(_Looks(world), seed=0, stop=lambda: True)
+
+
+class _Looks:
+    """The world's expert, who looks ahead before each step."""
+
+    def __init__(self, world: World) -> None:
+        self._expert, self._foresight = world.expert(), Foresight(world)
+
+    def reset(self, seed: int) -> None:
+        self._expert.reset(seed)
+        self._foresight.reset(seed)
+
+    def act(self, observation: Observation) -> np.ndarray | None:
+        actions = self._expert.act(observation)
+        if actions is not None:
+            self._foresight(actions, 1)
+        return actions

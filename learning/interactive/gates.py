@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from praxon.contract import PolicyContract
     from praxon.datasets.lerobot_reader import LeRobotDataset
     from praxon.learning.interactive.experience import Experience
+    from praxon.sim.world import World
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,15 @@ class Gate(ABC):
     """
 
     def require(  # noqa: B027  (most take any)
-        self, contract: "PolicyContract", demonstrations: Sequence["LeRobotDataset"]
+        self, contract: "PolicyContract", demonstrations: Sequence["LeRobotDataset"], world: "World"
     ) -> None:
-        """Refuse a policy or demonstrations that this gate cannot work with, before anything runs."""
+        """Refuse a policy, demonstrations or a world that this gate cannot work with, before anything runs.
+
+        Args:
+            contract: of the policy.
+            demonstrations: that were given.
+            world: where it will decide; no episode is running.
+        """
 
     def prepare(self, experience: "Experience") -> None:  # noqa: B027  (most learn nothing)
         """Learn what there is to learn before a round, and forget the round before."""

@@ -17,7 +17,7 @@ import numpy as np
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import ConfigError, nearest
 from praxon.learning.interactive.gates import Always, Gate, Mixture
-from praxon.learning.interactive.records import EXPERT_ACTION, IS_INTERVENTION
+from praxon.learning.interactive.records import EXPERT_ACTION, driven_by_expert
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,25 @@ class Method:
 
     Args:
         name: of it.
-        gate: (round, from 1 on; the gate that was chosen; beta) -> who drives in that round.
+        own_gate: (round, from 1 on; beta) -> who drives in that round; the gate that was chosen where ``None``.
         labels: the column that actions are taken from; what was executed where ``None``.
         only_interventions: whether steps that the policy drove are left out.
-        usual_gate: name of the gate where none was chosen.
+        usual_gate: name of the gate where none was chosen and one decides.
+        not_by_hand: why the operator cannot be a person; one can where empty.
         online: how it learns while it acts; nothing is learned before the end of a round where ``None``.
     """
 
     name: str
-    gate: Callable[[int, Gate, float], Gate]
+    own_gate: Callable[[int, float], Gate] | None = None
     labels: str | None = None
     only_interventions: bool = False
     usual_gate: str = "stalled"
+    not_by_hand: str = ""
     online: "Online | None" = None
 
     def keep(self, dataset: LeRobotDataset) -> np.ndarray | None:
         """Which frames are samples (num_frames,); all where ``None``."""
-        if not self.only_interventions:
-            return None
-        return np.asarray(dataset.columns[IS_INTERVENTION]).reshape(-1) != 0
+        return driven_by_expert(dataset.columns) if self.only_interventions else None
 
     def spent(self, steps: int, intervened: int) -> int:
         """Labels that an episode of so many steps took the expert, of which so many under its control."""
@@ -81,13 +81,22 @@ def _of_the_task(settings: Mapping[str, Any]) -> dict[str, Any]:
 METHODS = {
     method.name: method
     for method in (
-        Method("bc", lambda number, gate, beta: Always()),
-        Method("dagger", lambda number, gate, beta: Mixture(beta**number), EXPERT_ACTION),
-        Method("hg_dagger", lambda number, gate, beta: gate, only_interventions=True),
-        Method("thrifty_dagger", lambda number, gate, beta: gate, only_interventions=True, usual_gate="thrifty"),
+        Method("bc", lambda number, beta: Always()),
+        Method(
+            "dagger",
+            lambda number, beta: Mixture(beta**number),
+            EXPERT_ACTION,
+            not_by_hand="asks at every step what would be done, which a person says while driving only",
+        ),
+        Method("hg_dagger", only_interventions=True),
+        Method(
+            "thrifty_dagger",
+            only_interventions=True,
+            usual_gate="thrifty",
+            not_by_hand="has a gate that asks for help, and a person takes over unasked",
+        ),
         Method(
             "rlif",
-            lambda number, gate, beta: gate,
             only_interventions=True,
             usual_gate="value",
             # Two takeovers are a step of the policy and one of the expert apart at least.
@@ -95,7 +104,6 @@ METHODS = {
         ),
         Method(
             "hil_serl",
-            lambda number, gate, beta: gate,
             only_interventions=True,
             usual_gate="value",
             online=Online(

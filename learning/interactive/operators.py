@@ -7,7 +7,7 @@ from typing import Any
 
 from praxon.errors import ConfigError
 from praxon.learning.interactive.attendant import Attendant
-from praxon.learning.interactive.gates import ByDevice, Gate
+from praxon.learning.interactive.gates import ByDevice, Gate, Never
 from praxon.policies.build import build_part
 from praxon.robots.base import Agent
 from praxon.robots.teleoperation.intervention import Device
@@ -34,16 +34,34 @@ class Help:
 
 
 class Operator(ABC):
-    """Parent of operators."""
+    """Parent of operators.
+
+    Attributes:
+        gated: whether a gate says when it has control; else it says so itself.
+    """
+
+    gated = True
 
     @abstractmethod
-    def at(self, world: World, skill: float, gate: Gate) -> Help:
+    def require(self, world: World, skill: float) -> None:
+        """Refuse what ``at`` would, and keep hold of nothing: where another process will help.
+
+        Args:
+            world: where.
+            skill: of a scripted expert.
+
+        Raises:
+            ConfigError: this operator cannot help here.
+        """
+
+    @abstractmethod
+    def at(self, world: World, skill: float, gate: Gate | None) -> Help:
         """This operator at a world.
 
         Args:
             world: where.
             skill: of a scripted expert.
-            gate: that was chosen for one.
+            gate: of a scripted expert; ``None`` where no gate was asked for, and it never takes over by itself.
 
         Raises:
             ConfigError: this operator cannot help here.
@@ -53,9 +71,13 @@ class Operator(ABC):
 class Scripted(Operator):
     """The world's own expert, whom the gate gives control."""
 
-    def at(self, world: World, skill: float, gate: Gate) -> Help:
+    def require(self, world: World, skill: float) -> None:
+        """See ``Operator.require``."""
+        skilled_expert(world, skill)
+
+    def at(self, world: World, skill: float, gate: Gate | None) -> Help:
         """See ``Operator.at``."""
-        return Help(skilled_expert(world, skill), gate)
+        return Help(skilled_expert(world, skill), gate or Never())
 
 
 class ByHand(Operator):
@@ -71,6 +93,8 @@ class ByHand(Operator):
         ConfigError: an episode that does not last.
     """
 
+    gated = False
+
     def __init__(
         self,
         device: Mapping[str, Any],
@@ -85,23 +109,41 @@ class ByHand(Operator):
         self.episode_s = episode_s
         self.window, self.stale_s, self.takeover_ticks = window, stale_s, takeover_ticks
 
-    def at(self, world: World, skill: float, gate: Gate) -> Help:
+    def require(self, world: World, skill: float) -> None:
+        """See ``Operator.require``."""
+        self._agent(self._simulation(world))
+        self.device.close()
+        problem = display_problem() if self._needs_window else None
+        if problem is not None:
+            raise ConfigError(problem)
+
+    def at(self, world: World, skill: float, gate: Gate | None) -> Help:
         """See ``Operator.at``."""
+        simulation = self._simulation(world)
+        operator, period_s = self._agent(simulation), simulation.contract.chunk.control_period_s
+        if self.episode_s is not None:
+            simulation.step_limit = max(1, round(self.episode_s / period_s))
+        window = None
+        if self._needs_window or (self.window is None and display_problem() is None):
+            scene = simulation.scene
+            window = Window(scene.model, scene.data, self.device.keys, self.device.press)
+        return Help(operator, ByDevice(operator), Attendant(operator, period_s, window))
+
+    @property
+    def _needs_window(self) -> bool:
+        return bool(self.device.needs_window or self.window)
+
+    def _simulation(self, world: World) -> Simulation:
         if not isinstance(world, Simulation):
             raise ConfigError(
                 f"A person drives the tool of a robot, and '{world.contract.task}' has none of ours; operator=expert is scripted."
             )
+        return world
+
+    def _agent(self, world: Simulation) -> OperatorAgent:
+        """Who listens to the device, which is opened."""
         if self.window is False and self.device.needs_window:
             raise ConfigError(
                 f"operator.window is false, and {type(self.device).__name__} hears the keys that are pressed in it."
             )
-        scene, contract = world.scene, world.contract
-        operator = OperatorAgent(scene.robot, contract, self.device, self.stale_s, self.takeover_ticks)
-        if self.episode_s is not None:
-            world.step_limit = max(1, round(self.episode_s / contract.chunk.control_period_s))
-        shows = self.device.needs_window or self.window
-        if shows or (self.window is None and display_problem() is None):
-            window = Window(scene.model, scene.data, self.device.keys, self.device.press)
-        else:
-            window = None
-        return Help(operator, ByDevice(operator), Attendant(operator, contract.chunk.control_period_s, window))
+        return OperatorAgent(world.scene.robot, world.contract, self.device, self.stale_s, self.takeover_ticks)

@@ -37,6 +37,11 @@ def record_features(contract: PolicyContract, execute: int) -> list[Feature]:
     ]
 
 
+def driven_by_expert(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which of the frames that were watched the expert drove, (N,) bool."""
+    return np.asarray(columns[IS_INTERVENTION]).reshape(-1) != 0
+
+
 @dataclass(frozen=True)
 class Step:
     """One control step.

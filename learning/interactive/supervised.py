@@ -114,6 +114,7 @@ def roll_out(
     """
     steps: list[Step] = []
     pending: list[Callable[[Judgement], Step]] = []
+    ended_there = False
 
     def acted(tick: Tick) -> None:
         if tick.observation is None or agent.actions is None:
@@ -128,7 +129,8 @@ def roll_out(
         )
 
     def judged(judgement: Judgement) -> None:
-        agent.progress = judgement.reward
+        nonlocal ended_there
+        agent.progress, ended_there = judgement.reward, judgement.ended
         for make in pending:
             steps.append(make(judgement))
             watch(steps[-1])
@@ -147,7 +149,7 @@ def roll_out(
             f"Nothing was done in the episode of seed {seed}: the policy gave no chunk of finite numbers "
             f"({agent.policy.refused_chunks} were refused)."
         )
-    fell = not result.success and result.steps < world.step_limit and mark == Mark.NONE
+    fell = not result.success and ended_there and mark == Mark.NONE
     ended = result.success or fell or mark in (Mark.SUCCESS, Mark.FAILURE)
     # A failure that ends the episode is one that an operator would have prevented: else failing early would cost nothing.
     frames = columns(world.contract, steps, ended, failed=fell or mark == Mark.FAILURE)

@@ -21,12 +21,13 @@ from torch import Tensor
 from praxon.contract import PolicyContract
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import ConfigError
-from praxon.learning.interactive.experience import Experience, driven_by_expert
+from praxon.learning.interactive.experience import Experience
 from praxon.learning.interactive.gates import Gate, Moment
 from praxon.learning.interactive.novelty import Novelty
-from praxon.learning.interactive.records import POLICY_ACTION
+from praxon.learning.interactive.records import POLICY_ACTION, driven_by_expert
 from praxon.learning.interactive.risk import Risk, Transitions, outcomes
 from praxon.learning.interactive.states import States
+from praxon.sim.world import World
 
 ENOUGH = 25
 """Steps of the policy that a quantile has to be of more than."""
@@ -120,7 +121,7 @@ class Thrifty(Gate):
 
     # -- before a round ---------------------------------------------------------------------------
 
-    def require(self, contract: PolicyContract, demonstrations: Sequence[LeRobotDataset]) -> None:
+    def require(self, contract: PolicyContract, demonstrations: Sequence[LeRobotDataset], world: World) -> None:
         """See ``Gate.require``."""
         States(contract)
         if not demonstrations:
@@ -147,7 +148,7 @@ class Thrifty(Gate):
         thresholds = thresholds.after(novelty.variance(state_NS[held]).tolist(), [], self.target_rate)
         if experience.rollouts:
             last = experience.rollouts[-1]
-            alone = ~driven_by_expert(last)
+            alone = ~driven_by_expert(last.columns)
             if alone.sum() > ENOUGH:
                 met_NS = states.states({name: last.columns[name][alone] for name in states.names})
                 would_NA = states.actions(last.columns[POLICY_ACTION][alone])

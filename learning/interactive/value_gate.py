@@ -5,10 +5,16 @@ by a factor, with 0.05 where it is not. Here either is tried out in the simulato
 difference instead of a factor: with values below zero, a factor takes over from a policy that is as good as the expert.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from praxon.contract import PolicyContract
+from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import ConfigError
+from praxon.learning.interactive.foresight import require_foresight
 from praxon.learning.interactive.gates import Gate, Moment, Outlook
+from praxon.sim.world import World
 
 
 class Value(Gate):
@@ -49,6 +55,10 @@ class Value(Gate):
         self.gap, self.horizon, self.every, self.steps, self.reaction = gap, horizon, every, steps, reaction
         self.back, self.miss, self.false_alarm = back, miss, false_alarm
         self.reset(0)
+
+    def require(self, contract: PolicyContract, demonstrations: Sequence[LeRobotDataset], world: World) -> None:
+        """See ``Gate.require``."""
+        require_foresight(world)
 
     def reset(self, seed: int) -> None:
         """See ``Gate.reset``."""

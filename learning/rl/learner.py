@@ -22,7 +22,7 @@ from praxon.learning.rl.actor import DONE, EPISODE, JOURNAL, LEARNED, WEIGHTS, s
 from praxon.learning.rl.decisions import Reward, decisions_of
 from praxon.learning.rl.journal import JournalWriter, read_journal
 from praxon.learning.rl.published import Publisher
-from praxon.learning.rl.refining import RefinementLearner
+from praxon.learning.rl.refining import refinement_learner
 from praxon.learning.rl.replay import symmetric
 from praxon.learning.rl.rlpd import RlpdSettings
 from praxon.learning.rl.transitions import new_buffer, transition_dtype, transitions_of
@@ -94,7 +94,7 @@ class Learner:
     ) -> None:
         self.policy, self.schedule, self.reward, self.gamma, self.folder = policy, schedule, reward, gamma, folder
         self.prefer_interventions, self.seed = prefer_interventions, seed
-        self.learner = RefinementLearner(policy, settings, seed)
+        self.learner = refinement_learner(policy, settings, seed)
         self.online = new_buffer(policy, capacity + earlier)
         self.offline = new_buffer(policy, max(given + (capacity + earlier) * prefer_interventions, 1))
         self.skipped = 0
@@ -219,40 +219,19 @@ class Learner:
     # -- across kills -----------------------------------------------------------------------------
 
     def _save(self) -> None:
-        tensors = dict(self.learned())
-        tensors |= {f"targets.{name}": value for name, value in self.learner.targets.state_dict().items()}
-        tensors["log_alpha"] = self.learner.log_alpha.detach()
-        if self.learner.noise_critics is not None:
-            tensors |= {f"noise_targets.{key}": each for key, each in self.learner.noise_targets.state_dict().items()}
-        for name, optimizer in self.learner.optimizers.items():
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{name}.{index}.{key}": value for key, value in state.items()}
+        tensors = {**self.learned(), **self.learner.state()}
         save_checkpoint(self.folder / CHECKPOINTS, Checkpoint(self.updates, tensors, {}))
 
     def _restore(self) -> None:
         checkpoint = latest_checkpoint(self.folder / CHECKPOINTS)
         if checkpoint is None:
             return
-        tensors, learner = checkpoint.tensors, self.learner
+        tensors = checkpoint.tensors
         self.policy.load_state_dict({n: t for n, t in tensors.items() if n.startswith(LEARNED)}, strict=False)
-        learner.targets.load_state_dict(_under(tensors, "targets."))
-        with torch.no_grad():
-            learner.log_alpha.copy_(tensors["log_alpha"])
-        if learner.noise_critics is not None:
-            learner.noise_targets.load_state_dict(_under(tensors, "noise_targets."))
-        for name, optimizer in learner.optimizers.items():
-            states: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in _under(tensors, f"optimizer.{name}.").items():
-                index, _, entry = key.partition(".")
-                states.setdefault(int(index), {})[entry] = tensor
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        self.learner.restore(tensors)
         self.updates = checkpoint.step
         self._rng = np.random.default_rng([self.seed, self.updates])
 
 
 def _fields(record: np.ndarray) -> dict[str, Any]:
     return {name: record[name] for name in record.dtype.names or ()}
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

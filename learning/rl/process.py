@@ -47,7 +47,7 @@ class Work:
     Args:
         task, robot: of the world, as configs.
         skill: of a scripted expert.
-        operator, gate: configs of who helps, and when.
+        operator, gate: configs of who helps, and when; no gate where the operator says that.
         classifier: folder of a success classifier that judges instead of the world; the world where ``None``.
         seeds: of the episodes.
         labels, env_steps: when the actor is done, see ``actor.Quota``.
@@ -66,7 +66,7 @@ class Work:
     robot: Mapping[str, Any]
     skill: float
     operator: Mapping[str, Any]
-    gate: Mapping[str, Any]
+    gate: Mapping[str, Any] | None
     seeds: Sequence[int]
     labels: int
     env_steps: int
@@ -220,7 +220,8 @@ def act_there(folder: Path) -> None:
     world = make_world(dict(work.task), dict(work.robot), policy_contract=policy.contract)
     if work.classifier is not None:
         world.verdict = LearnedReward(load_classifier(Path(work.classifier)), world.contract)
-    helper = build_part(work.operator, Operator).at(world, work.skill, build_part(work.gate, Gate))
+    gate = None if work.gate is None else build_part(work.gate, Gate)
+    helper = build_part(work.operator, Operator).at(world, work.skill, gate)
     act(world, policy, helper, folder, work.seeds, Quota(work.labels, work.env_steps))
 
 

@@ -1,4 +1,4 @@
-"""The learner of a refined policy: critics of chunks by temporal differences, and the actor that moves them or chooses their noise.
+"""Learners of a refined policy: critics of chunks by temporal differences, and the actor that moves them or chooses their noise.
 
     y = R + gamma^k m min over a subset of Q'_e(s', a*(s')),    a* as the refinement chooses among the candidates at s'
 
@@ -17,10 +17,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from praxon.learning.rl.rlpd import CriticLearner, RlpdSettings, follow
+from praxon.learning.rl.rlpd import ActorCriticLearner, CriticLearner, RlpdSettings, follow, under
 from praxon.policies.networks.value import CriticEnsemble
 from praxon.policies.refined import RefinedPolicy
-from praxon.policies.refinement import LatentNoise
+from praxon.policies.refinement import Acting, LatentNoise
 
 BASE, NEXT_BASE, LATENT = "base", "next_base", "latent"
 """What a transition holds besides: candidates (N, H, A) at the state and the next, and the noise (N, L) of the former."""
@@ -33,56 +33,81 @@ def refinement_shapes(policy: RefinedPolicy) -> dict[str, tuple[int, ...]]:
     return {BASE: chunk, NEXT_BASE: chunk, LATENT: (count, sizes.noise)}
 
 
-class RefinementLearner(CriticLearner):
-    """Trains a policy's critics and its refinement's actor, in place.
+def refinement_learner(policy: RefinedPolicy, settings: RlpdSettings, seed: int = 0) -> CriticLearner:
+    """Who trains a policy's critics, and its refinement's actor where there is one, in place.
 
     Args:
         policy: who acts; its base is left alone.
         settings: how to learn; widths and number of critics are the policy's.
         seed: of noise and subsets.
     """
+    if isinstance(policy.refinement, LatentNoise):
+        return NoiseLearner(policy, policy.refinement, settings, seed)
+    if isinstance(policy.refinement, Acting):
+        return ActingLearner(policy, policy.refinement, settings, seed)
+    return ChoosingLearner(policy, settings, seed)
+
+
+class ChoosingLearner(CriticLearner):
+    """Of critics that choose among candidates as they are; arguments as in ``refinement_learner``."""
 
     def __init__(self, policy: RefinedPolicy, settings: RlpdSettings, seed: int = 0) -> None:
-        self.policy, self.refinement = policy, policy.refinement
-        actor = getattr(policy.refinement, "actor", None)
-        super().__init__(policy.critics, actor, policy.refinement.actor_size, settings, seed)
-        self.noise_critics: CriticEnsemble | None = None
-        if isinstance(policy.refinement, LatentNoise):
-            self.target_entropy = 0.0 if settings.target_entropy is None else settings.target_entropy
-            self.noise_critics = policy.refinement.noise_critics
-            self.noise_targets = copy.deepcopy(self.noise_critics).requires_grad_(False)
-            self.optimizers["noise"] = torch.optim.Adam(self.noise_critics.parameters(), settings.learning_rate)
+        super().__init__(policy.critics, settings, seed)
+        self.policy = policy
 
-    def following(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """See ``CriticLearner.following``."""
-        state_BS = batch["next_state"]
-        if self.noise_critics is not None:
-            assert isinstance(self.refinement, LatentNoise)
-            raw_BL, log_density_B = self.refinement.actor.sample(state_BS, self.generator)
-            return self.noise_targets(state_BS, self.refinement.bound * raw_BL), log_density_B
-        size = max(self.refinement.actor_size, 1)
-        explore_BD = torch.randn(len(state_BS), size, generator=self.generator, device=self.device)
-        chosen = self.refinement.choose(self._target_value, state_BS, batch[NEXT_BASE], explore_BD, True)
-        return self._target_value(state_BS, chosen), None
+    def following(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """See ``CriticLearner.following``: of what the targets would choose."""
+        return _of_chosen(self.policy, self.targets, batch, batch["next_state"].new_zeros(len(batch["next_state"]), 0))
+
+
+class ActingLearner(ActorCriticLearner):
+    """Of critics and the actor of a refinement; arguments as in ``refinement_learner``."""
+
+    def __init__(self, policy: RefinedPolicy, refinement: Acting, settings: RlpdSettings, seed: int = 0) -> None:
+        super().__init__(policy.critics, refinement.actor, refinement.actor_size, settings, seed)
+        self.policy, self.refinement = policy, refinement
+
+    def following(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """See ``CriticLearner.following``: of what the targets would choose of what the actor offers."""
+        count, size = len(batch["next_state"]), self.refinement.actor_size
+        explore_BD = torch.randn(count, size, generator=self.generator, device=self.device)
+        return _of_chosen(self.policy, self.targets, batch, explore_BD)
 
     def actor_value(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """See ``CriticLearner.actor_value``."""
-        if self.noise_critics is not None:
-            assert isinstance(self.refinement, LatentNoise)
-            raw_BL, log_density_B = self.refinement.actor.sample(batch["state"], self.generator)
-            value_EB = self.noise_critics(batch["state"], self.refinement.bound * raw_BL)
-            return value_EB.mean(dim=0), log_density_B
+        """See ``ActorCriticLearner.actor_value``."""
         return self.refinement.actor_value(self.policy.value, batch["state"], batch[BASE], self.generator)
+
+
+class NoiseLearner(ActingLearner):
+    """Of critics, the actor that chooses noise, and the critics of noise; arguments as in ``refinement_learner``."""
+
+    def __init__(self, policy: RefinedPolicy, refinement: LatentNoise, settings: RlpdSettings, seed: int = 0) -> None:
+        super().__init__(policy, refinement, settings, seed)
+        self.target_entropy = 0.0 if settings.target_entropy is None else settings.target_entropy
+        self.bound, self.noise_critics = refinement.bound, refinement.noise_critics
+        self.noise_targets = copy.deepcopy(self.noise_critics).requires_grad_(False)
+        self.optimizers["noise"] = torch.optim.Adam(self.noise_critics.parameters(), settings.learning_rate)
+
+    def following(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """See ``CriticLearner.following``: of noise that the actor draws."""
+        raw_BL, log_density_B = self.actor.sample(batch["next_state"], self.generator)
+        return self.with_entropy(self.noise_targets(batch["next_state"], self.bound * raw_BL), log_density_B)
 
     def critic_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """See ``CriticLearner.critic_step``; and of the noise critics towards them."""
-        figures = super().critic_step(batch)
-        if self.noise_critics is not None:
-            figures["noise_critic_loss"] = self._noise_step(batch)
-        return figures
+        return {**super().critic_step(batch), "noise_critic_loss": self._noise_step(batch)}
+
+    def state(self) -> dict[str, Tensor]:
+        """See ``CriticLearner.state``."""
+        noise = {f"noise_targets.{name}": tensor for name, tensor in self.noise_targets.state_dict().items()}
+        return {**super().state(), **noise}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See ``CriticLearner.restore``."""
+        super().restore(tensors)
+        self.noise_targets.load_state_dict(under(tensors, "noise_targets."))
 
     def _noise_step(self, batch: Mapping[str, Tensor]) -> float:
-        assert self.noise_critics is not None
         count = batch[LATENT].shape[1]
         picked = int(torch.randint(count, (), generator=self.generator, device=self.device))
         state_BS, latent_BL = batch["state"], batch[LATENT][:, picked]
@@ -96,6 +121,15 @@ class RefinementLearner(CriticLearner):
         follow(self.noise_targets, self.noise_critics, self.settings.tau)
         return float(loss.detach())
 
-    def _target_value(self, state_MS: Tensor, chunk_MHA: Tensor) -> Tensor:
-        value_EM: Tensor = self.targets(state_MS, chunk_MHA[:, : self.policy.sizes.execute].flatten(1))
+
+def _of_chosen(
+    policy: RefinedPolicy, targets: CriticEnsemble, batch: Mapping[str, Tensor], explore_BD: Tensor
+) -> Tensor:
+    """What each target (E, B) thinks of the chunk that they would choose at the next state."""
+
+    def value(state_MS: Tensor, chunk_MHA: Tensor) -> Tensor:
+        value_EM: Tensor = targets(state_MS, chunk_MHA[:, : policy.sizes.execute].flatten(1))
         return value_EM
+
+    state_BS = batch["next_state"]
+    return value(state_BS, policy.refinement.choose(value, state_BS, batch[NEXT_BASE], explore_BD, True))

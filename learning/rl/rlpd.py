@@ -8,7 +8,7 @@ Ball, Smith, Kostrikov, Levine, "Efficient Online Reinforcement Learning with Of
     alpha      alpha (H - target entropy)
 
 Batches are half given data, half its own; critics are many, with layer normalisation. ``CriticLearner`` is what all learners share,
-whoever acts: RLIF (arXiv 2311.12996) and HIL-SERL (arXiv 2410.21845) are ``refining.RefinementLearner`` with other rewards.
+whoever acts: RLIF (arXiv 2311.12996) and HIL-SERL (arXiv 2410.21845) are learners of ``refining`` with other rewards.
 
 Shapes: E critics, B batch, S state, A action.
 """
@@ -68,66 +68,48 @@ class RlpdSettings:
 
 
 class CriticLearner(ABC):
-    """Critics, their targets, an actor if there is one, and the temperature.
+    """Critics and their targets.
 
     Args:
         critics: E of them, trained in place.
-        actor: what ``actor_value`` has gradients for; nothing is trained but critics where ``None``.
-        actor_size: components of what it draws.
         settings: how to learn.
         seed: of noise and subsets.
     """
 
-    def __init__(
-        self, critics: CriticEnsemble, actor: nn.Module | None, actor_size: int, settings: RlpdSettings, seed: int
-    ) -> None:
-        self.settings, self.critics, self.actor = settings, critics, actor
+    def __init__(self, critics: CriticEnsemble, settings: RlpdSettings, seed: int) -> None:
+        self.settings, self.critics = settings, critics
         self.device = next(critics.parameters()).device
         self.targets = copy.deepcopy(critics).requires_grad_(False)
-        self.log_alpha = torch.tensor(settings.temperature, device=self.device).log().requires_grad_(True)
-        self.target_entropy = -actor_size / 2 if settings.target_entropy is None else settings.target_entropy
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        rate = settings.learning_rate
-        self.critic_optimizer = torch.optim.Adam(critics.parameters(), rate)
-        self.optimizers = {"critic": self.critic_optimizer}
-        if actor is not None:
-            self.optimizers["actor"] = torch.optim.Adam(actor.parameters(), rate)
-            self.optimizers["alpha"] = torch.optim.Adam([self.log_alpha], rate)
-
-    @property
-    def alpha(self) -> Tensor:
-        """The temperature."""
-        return self.log_alpha.detach().exp()
+        self.optimizers = {"critic": torch.optim.Adam(critics.parameters(), settings.learning_rate)}
 
     @abstractmethod
-    def following(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """What each target critic thinks of what will be done next (E, B), and the logarithm of its density (B,), if it has one."""
-
-    def actor_value(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What the actor is to make large (B,), and the logarithm of the density of what it drew (B,)."""
-        raise NotImplementedError(f"{type(self).__name__} trains no actor.")
+    def following(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """What each target critic thinks of what will be done next (E, B)."""
 
     def update(self, draw: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
-        """Critic steps on fresh batches, and one step of actor and temperature on the last.
+        """Critic steps on fresh batches, and what else is learned of the last.
 
         Args:
             draw: a batch of ``batch_size`` transitions, as ``ReplayBuffer.sample`` gives it.
         """
+        return self._critic_steps(draw)[1]
+
+    def _critic_steps(self, draw: Callable[[], Mapping[str, Tensor]]) -> tuple[Mapping[str, Tensor], dict[str, float]]:
+        """The last batch, and its figures."""
         batch: dict[str, Tensor] = {}
         figures: dict[str, float] = {}
         for _ in range(self.settings.updates):
             batch = {name: values.to(self.device) for name, values in draw().items()}
             figures = self.critic_step(batch)
-        return figures if self.actor is None else figures | self.actor_step(batch)
+        return batch, figures
 
     def target(self, batch: Mapping[str, Tensor]) -> Tensor:
         """y (B,), without gradients."""
         with torch.no_grad():
-            value_EB, log_density_B = self.following(batch)
+            value_EB = self.following(batch)
             chosen = torch.randperm(len(value_EB), generator=self.generator, device=self.device)
             value_B = value_EB[chosen[: self.settings.subset]].amin(dim=0)
-            if self.settings.entropy_backup and log_density_B is not None:
-                value_B = value_B - self.alpha * log_density_B
             y_B = batch["reward"] + batch["discount"] * batch["mask"] * value_B
             if self.settings.lowest is not None or self.settings.highest is not None:
                 y_B = y_B.clamp(self.settings.lowest, self.settings.highest)
@@ -138,9 +120,67 @@ class CriticLearner(ABC):
         y_B = self.target(batch)
         value_EB = self.critics(batch["state"], batch["action"])
         loss = (value_EB - y_B).square().mean()
-        _step(self.critic_optimizer, loss)
+        _step(self.optimizers["critic"], loss)
         follow(self.targets, self.critics, self.settings.tau)
         return {"critic_loss": float(loss.detach()), "value": float(value_EB.detach().mean())}
+
+    def state(self) -> dict[str, Tensor]:
+        """What has to be kept beside the networks themselves to go on."""
+        tensors = {f"targets.{name}": tensor for name, tensor in self.targets.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{name}.{index}.{key}": value for key, value in state.items()}
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a ``state``; tensors of other names are let pass."""
+        self.targets.load_state_dict(under(tensors, "targets."))
+        for name, optimizer in self.optimizers.items():
+            states: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in under(tensors, f"optimizer.{name}.").items():
+                index, _, entry = key.partition(".")
+                states.setdefault(int(index), {})[entry] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+
+
+class ActorCriticLearner(CriticLearner):
+    """Critics, an actor, and the temperature.
+
+    Args:
+        critics: E of them, trained in place.
+        actor: what ``actor_value`` has gradients for.
+        actor_size: components of what it draws.
+        settings: how to learn.
+        seed: of noise and subsets.
+    """
+
+    def __init__(
+        self, critics: CriticEnsemble, actor: GaussianActor, actor_size: int, settings: RlpdSettings, seed: int
+    ) -> None:
+        super().__init__(critics, settings, seed)
+        self.actor = actor
+        self.log_alpha = torch.tensor(settings.temperature, device=self.device).log().requires_grad_(True)
+        self.target_entropy = -actor_size / 2 if settings.target_entropy is None else settings.target_entropy
+        self.optimizers["actor"] = torch.optim.Adam(actor.parameters(), settings.learning_rate)
+        self.optimizers["alpha"] = torch.optim.Adam([self.log_alpha], settings.learning_rate)
+
+    @property
+    def alpha(self) -> Tensor:
+        """The temperature."""
+        return self.log_alpha.detach().exp()
+
+    @abstractmethod
+    def actor_value(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What the actor is to make large (B,), and the logarithm of the density of what it drew (B,)."""
+
+    def update(self, draw: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
+        """See ``CriticLearner.update``: one step of actor and temperature."""
+        batch, figures = self._critic_steps(draw)
+        return figures | self.actor_step(batch)
+
+    def with_entropy(self, value_EB: Tensor, log_density_B: Tensor) -> Tensor:
+        """Values (E, B) of what was drawn with that density, and of the entropy where the target counts it."""
+        return value_EB - self.alpha * log_density_B if self.settings.entropy_backup else value_EB
 
     def actor_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """One step of the actor and of the temperature."""
@@ -151,8 +191,18 @@ class CriticLearner(ABC):
         _step(self.optimizers["alpha"], self.log_alpha.exp() * (entropy - self.target_entropy))
         return {"actor_loss": float(loss.detach()), "entropy": float(entropy), "alpha": float(self.alpha)}
 
+    def state(self) -> dict[str, Tensor]:
+        """See ``CriticLearner.state``."""
+        return {**super().state(), "log_alpha": self.log_alpha.detach()}
 
-class Rlpd(CriticLearner):
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See ``CriticLearner.restore``."""
+        super().restore(tensors)
+        with torch.no_grad():
+            self.log_alpha.copy_(tensors["log_alpha"])
+
+
+class Rlpd(ActorCriticLearner):
     """An actor of its own, a squashed Gaussian, with its critics.
 
     Args:
@@ -163,8 +213,6 @@ class Rlpd(CriticLearner):
         device: where.
     """
 
-    actor: GaussianActor
-
     def __init__(
         self, state_size: int, action_size: int, settings: RlpdSettings, seed: int = 0, device: str = "cpu"
     ) -> None:
@@ -174,15 +222,20 @@ class Rlpd(CriticLearner):
             critics = CriticEnsemble(state_size, action_size, settings.hidden, settings.critics).to(device)
         super().__init__(critics, actor, action_size, settings, seed)
 
-    def following(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def following(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See ``CriticLearner.following``: of an action that the actor draws."""
         action_BA, log_density_B = self.actor.sample(batch["next_state"], self.generator)
-        return self.targets(batch["next_state"], action_BA), log_density_B
+        return self.with_entropy(self.targets(batch["next_state"], action_BA), log_density_B)
 
     def actor_value(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """See ``CriticLearner.actor_value``: the mean over the critics."""
+        """See ``ActorCriticLearner.actor_value``: the mean over the critics."""
         action_BA, log_density_B = self.actor.sample(batch["state"], self.generator)
         return self.critics(batch["state"], action_BA).mean(dim=0), log_density_B
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin so, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def follow(targets: nn.Module, source: nn.Module, tau: float) -> None:

@@ -11,7 +11,14 @@ import torch
 from praxon.contract import PolicyContract
 from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.errors import BundleError
-from praxon.learning.interactive.records import IS_INTERVENTION, SUCCESS, TERMINAL, TIMEOUT, record_features
+from praxon.learning.interactive.records import (
+    IS_INTERVENTION,
+    SUCCESS,
+    TERMINAL,
+    TIMEOUT,
+    driven_by_expert,
+    record_features,
+)
 from praxon.learning.rl.actor import EPISODE, JOURNAL, STAMP, VERSION, WEIGHTS, step_dtype
 from praxon.learning.rl.journal import read_journal
 from praxon.learning.rl.process import START, Work, supervise, write_work
@@ -136,7 +143,7 @@ def write_rollouts(
                 frames[TIMEOUT][-1] = 1  # cut short: its actor was killed
             if number >= writer.num_episodes:
                 writer.add_episode(frames, rows[STAMP])
-            driven = frames[IS_INTERVENTION].reshape(-1) != 0
+            driven = driven_by_expert(frames)
             counts["episodes"] += 1
             counts["interventions"] += int(driven[0]) + int(np.count_nonzero(driven[1:] & ~driven[:-1]))
             counts["intervened"] += int(driven.sum())

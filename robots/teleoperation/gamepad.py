@@ -88,6 +88,9 @@ class Gamepad(Device):
                 f"Gamepad {self._index} was asked for and {found} are attached; one has to be plugged in before, and "
                 "operator=keyboard needs none."
             )
+        self._pad = self._attached()
+
+    def _attached(self) -> Any:
         pad = self._pygame.joystick.Joystick(self._index)
         has = {"axis": pad.get_numaxes(), "button": pad.get_numbuttons()}
         for kind, numbers in (("axis", self._axes), ("button", self._buttons)):
@@ -97,16 +100,25 @@ class Gamepad(Device):
                         f"'{pad.get_name()}' has {has[kind]} of kind {kind}, counted from 0, and number {number} is to be "
                         f"'{name}'."
                     )
-        self._pad = pad
+        return pad
+
+    def close(self) -> None:
+        """See ``Device.close``."""
+        self._pygame.joystick.quit()
+        self._pad = None
 
     def reset(self) -> None:
         """See ``Device.reset``."""
         self._paused, self._before = True, frozenset(self._buttons)
 
     def read(self) -> Intervention | None:
-        """What is held now; the last message again where the pad has gone."""
+        """What is held now; the last message again while the pad is gone."""
         self._pygame.event.pump()
-        if self._pad.get_init() and self._index < self._pygame.joystick.get_count():
+        if self._index >= self._pygame.joystick.get_count():
+            self._pad = None
+        elif self._pad is None:  # it is back, and another one to SDL
+            self._pad = self._attached()
+        if self._pad is not None and self._pad.get_init():
             axes = [self._pad.get_axis(number) for number in range(self._pad.get_numaxes())]
             buttons = [bool(self._pad.get_button(number)) for number in range(self._pad.get_numbuttons())]
             self._newest = self.said(axes, buttons)

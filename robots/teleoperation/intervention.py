@@ -73,6 +73,9 @@ class Device(ABC):
             ConfigError: there is none, or what reads it is not installed.
         """
 
+    def close(self) -> None:  # noqa: B027  (most hold nothing)
+        """Let go of the hardware; ``open`` gets hold of it again."""
+
     def reset(self) -> None:  # noqa: B027
         """An episode begins: forget what was pressed in the last."""
 

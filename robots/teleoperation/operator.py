@@ -24,7 +24,8 @@ class OperatorAgent:
 
     *Takeover.* The operator has control once ``takeover_ticks`` messages in a row asked for it, and until one does not.
 
-    *Silence.* A message older than ``stale_s`` moves nothing: the arm holds, and control stays where it was.
+    *Silence.* A message older than ``stale_s`` moves nothing: the arm holds, and control stays where it was. Where the policy has
+    control nobody could take it then: ``silent`` tells whoever keeps the time.
 
     *At the edge* of the workspace the safety filter holds the arm back. The pose then goes on from where the arm was let go, and
     at a lower speed, for there the filter lets through only what every joint can do at once: so it comes off again.
@@ -99,6 +100,8 @@ class OperatorAgent:
         """What the operator has said of the episode."""
         self.driving = False
         """Whether the operator has control."""
+        self.silent = False
+        """Whether the newest message was stale when it was looked for last, or there was none."""
         self.commanded: np.ndarray | None = None
         """(num_joints,) what the robot was sent last, whoever drove."""
         self._asked, self._share = 0, 1.0
@@ -121,8 +124,12 @@ class OperatorAgent:
     def listen(self) -> None:
         """Take the newest message; what it says of episode and gripper is kept until it was acted on."""
         message = self.device.read()
-        if message is None or message.stamp_ns == self._heard_ns:
-            return
+        if message is not None and message.stamp_ns != self._heard_ns:
+            self._hear(message)
+        # One that comes from the future is of another clock, and would never get old.
+        self.silent = self.message is None or abs(self._clock() - self.message.stamp_ns) > self._stale_ns
+
+    def _hear(self, message: Intervention) -> None:
         self.message, self._heard_ns = message, message.stamp_ns
         self._asked = self._asked + 1 if message.control else 0
         if message.mark != Mark.NONE:
@@ -138,9 +145,7 @@ class OperatorAgent:
         self.listen()
         positions = observation.features[self._joints][self._order].astype(np.float64)
         message = self.message
-        # One that comes from the future is of another clock, and would never get old.
-        fresh = message is not None and abs(self._clock() - message.stamp_ns) <= self._stale_ns
-        if message is not None and fresh:
+        if not self.silent:
             self.driving = self._asked >= self._takeover_ticks
         if not self.driving:
             self._target = None
@@ -151,7 +156,7 @@ class OperatorAgent:
                 # Fingers that hold something are short of what they were sent, and let go where that is taken back.
                 self._target[self._fingers] = self.commanded[self._fingers]
             self._pose = self._kinematics.tool(self._target)
-        if message is not None and fresh:
+        if message is not None and not self.silent:
             self._move(positions, message)
         return self._target[None].copy()
 

@@ -116,6 +116,12 @@ def test_help_names_every_verb_and_every_setting(capsys):
         assert "usage: praxon" in capsys.readouterr().out
 
 
+def test_help_shows_what_a_verb_has_instead_of_a_groups_own(capsys):
+    for verb, rate in (("train", "0.002"), ("improve", "0.001")):
+        praxon(verb, "--help")
+        assert f"    training.learning_rate={rate}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("policy", options("policy"))
 def test_help_lists_every_setting_of_a_policy_with_what_its_config_says(policy, capsys):
     praxon("train", f"policy={policy}", "--help")

@@ -55,6 +55,15 @@ def test_several_processes_collect_what_one_collects(circle, tmp_path):
     assert files(tmp_path / "a" / "dataset") == files(circle / "a" / "dataset")
 
 
+@pytest.mark.parametrize("method", ["hg_dagger", "rlif"])
+def test_a_gate_that_looks_ahead_is_refused_before_the_first_round_where_nobody_can(circle, tmp_path, capsys, method):
+    start = [f"bundle={circle / 'b' / 'bundle'}", f"dataset={circle / 'a' / 'dataset'}"]
+    looks = ["task.expert=gym_worlds.expert", f"method={method}", "gate=value"]
+    assert run(["improve", *WORLD, *looks, *start, f"run_dir={tmp_path / 'i'}"]) == 1
+    assert "'Mass': only environments on MuJoCo can be put back" in capsys.readouterr().err
+    assert not (tmp_path / "i" / "rounds").exists()
+
+
 def test_a_bundle_is_evaluated_in_its_own_environment(circle, tmp_path):
     bundle = f"bundle={circle / 'b' / 'bundle'}"
     result = evaluate(tmp_path / "one", bundle)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from praxon.cli import run
 from praxon.datasets.lerobot_reader import LeRobotDataset
@@ -37,7 +38,8 @@ def rounds_of(folder):
 
 @pytest.mark.parametrize("method", ["bc", "dagger", "hg_dagger"])
 def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method):
-    praxon(*start, f"method={method}", "rounds=1", "gate=stalled", "gate.patience=4", f"run_dir={tmp_path}")
+    gate = ["gate=stalled", "gate.patience=4"] if method == "hg_dagger" else []
+    praxon(*start, f"method={method}", "rounds=1", *gate, f"run_dir={tmp_path}")
     before, after = rounds_of(tmp_path)
     assert before["labels_so_far"] == 0
     dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
@@ -52,6 +54,15 @@ def test_labels_are_counted_and_what_was_watched_is_kept(start, tmp_path, method
     assert (tmp_path / "progress.png").stat().st_size > 1000
     same = np.where(driven[:, None], dataset.columns["expert_action"], dataset.columns["policy_action"])
     np.testing.assert_array_equal(dataset.columns["action"], same)
+
+
+def test_training_is_as_its_settings_say(start, tmp_path):
+    for rate, settings in ((1e-3, []), (5e-4, ["training.learning_rate=5e-4"])):
+        run_dir = tmp_path / str(rate)
+        once = ["method=bc", "rounds=1", "steps=1", "training.warmup_steps=0"]  # the first step has the whole rate
+        praxon(*start, *once, *settings, f"run_dir={run_dir}")
+        first = (run_dir / "rounds" / "01" / "metrics.jsonl").read_text().splitlines()[0]
+        assert json.loads(first)["learning_rate"] == pytest.approx(rate)
 
 
 CRITICS = ["learner.critics=2", "learner.hidden=[16]", "learner.batch_size=16", "learner.first=5"]
@@ -194,6 +205,7 @@ def test_a_person_with_a_gamepad_is_learned_from(start, tmp_path, monkeypatch):
     pad = Pad([[*begin, *drives, [2]], [*begin, *drives, [1]], [*begin, *drives, [5, 3]], [[]] * 10])
     monkeypatch.setitem(sys.modules, "pygame", pad)
     praxon(*start, "operator=gamepad", "rounds=1", f"run_dir={tmp_path}")
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["gate"] is None
     dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
     assert dataset.num_episodes == 2  # of three
     driven = dataset.columns["is_intervention"].reshape(-1)
@@ -227,8 +239,14 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["rounds=0"], "rounds is 0; at least 1"),
         (["labels=null"], "labels is null"),
         (["beta=2", "method=dagger"], "beta is 2; a probability"),
+        (["training.learning_rate=0"], "learning_rate is 0; it must be positive"),
+        (["training.learning_rate=null"], "learning_rate is None; it must be positive"),
         (["operator=luck"], "There is no operator 'luck'"),
         (["operator=keyboard", "method=dagger"], "method=dagger asks at every step what would be done"),
+        (["operator=keyboard", "method=thrifty_dagger"], "a person takes over unasked; method=hg_dagger"),
+        (["operator=keyboard", "gate=stalled"], "by hand the device says who drives"),
+        (["method=bc", "gate=value"], "method=bc says itself who drives"),
+        (["method=dagger", "gate=random"], "method=dagger says itself who drives"),
         (["operator=keyboard", "operator.device.step_m=0"], "Steps of 0 m"),
         (["method=rlif", "gate=thrifty"], "rlif learns within; gate=stalled would do"),
         (["method=rlif", "learner.gamma=1"], "learner.gamma is 1; a discount within 0 and 1"),
@@ -239,9 +257,14 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["method=rlif", "refinement=dsrl"], "refit=false leaves it as it is"),
         (["method=hg_dagger", "classifier=nowhere"], "A classifier judges for rlif and hil_serl"),
         (["method=rlif", "env_steps=0"], "env_steps is 0"),
+        (["method=rlif", "skill=2"], "The expert's skill is 2"),
+        (["method=hil_serl", "operator=keyboard"], "A window needs a display"),
+        (["method=rlif", "operator=gamepad", "operator.device.index=99"], "amepad"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys):
+def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     praxon(*start, *arguments, f"run_dir={tmp_path / 'run'}", expect=1)
     error = capsys.readouterr().err
     assert said in error

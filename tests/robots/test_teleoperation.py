@@ -1,6 +1,7 @@
 """Devices, fed as the viewer and SDL would feed them: what is pressed becomes the message it should."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -185,6 +186,34 @@ def test_where_no_pad_is_attached_it_is_said():
     with pytest.raises(ConfigError, match="Gamepad 63 was asked for and"):
         Gamepad(index=63).open(PERIOD_S)
     pygame.quit()
+
+
+def test_a_pad_that_was_unplugged_says_nothing_new_and_is_read_afresh_when_it_is_back(monkeypatch):
+    attached, opened = [True], []
+
+    def pad(index):
+        """SDL's handle of a pad that was unplugged stays dead; a new one is read."""
+        number = len(opened)
+        opened.append(index)
+        return SimpleNamespace(
+            get_init=lambda: True,
+            get_numaxes=lambda: 6,
+            get_numbuttons=lambda: 11,
+            get_axis=lambda axis: 0.0,
+            get_button=lambda button: button == BUTTONS["drive"] and number == 1,
+        )
+
+    part = SimpleNamespace(init=lambda: None, get_count=lambda: len(attached), Joystick=pad, pump=lambda: None)
+    monkeypatch.setitem(sys.modules, "pygame", SimpleNamespace(display=part, joystick=part, event=part))
+    device = Gamepad()
+    device.open(PERIOD_S)
+    first = device.read()
+    attached.clear()
+    assert device.read() is device.read() is first
+    attached.append(True)
+    again = device.read()
+    assert again.stamp_ns > first.stamp_ns
+    assert (first.control, again.control) == (False, True)
 
 
 @pytest.mark.parametrize(

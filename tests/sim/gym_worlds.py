@@ -8,19 +8,24 @@ STEP = 0.1
 
 
 class Mass(gymnasium.Env):
-    """A point in the plane; actions are velocities within [-1, 2]. Solved within 0.05 of the target; reward -distance."""
+    """A point in the plane; actions are velocities within [-1, 2]. Solved within 0.05 of the target; reward -distance.
+    May fall (terminated) and be stopped (truncated) after so many steps."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
-    def __init__(self, render_mode=None, spread=1.0, ends_when_solved=False, says_success=True):
+    def __init__(
+        self, render_mode=None, spread=1.0, ends_when_solved=False, says_success=True, falls_at=None, stops_at=None
+    ):
         self.render_mode, self.spread = render_mode, spread
         self.ends_when_solved, self.says_success = ends_when_solved, says_success
+        self.falls_at, self.stops_at = falls_at, stops_at
         self.observation_space = Box(-np.inf, np.inf, (4,), np.float64)
         self.action_space = Box(np.array([-1.0, -1.0], np.float32), np.array([2.0, 2.0], np.float32))
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.place, self.target = self.np_random.uniform(-self.spread, self.spread, (2, 2))
+        self.steps = 0
         return self.observed(), {}
 
     def step(self, action):
@@ -28,7 +33,9 @@ class Mass(gymnasium.Env):
         self.place = self.place + STEP * action.astype(np.float64)
         away = float(np.abs(self.place - self.target).max())
         info = {"success": away < 0.05, "away": away} if self.says_success else {}
-        return self.observed(), -away, self.ends_when_solved and away < 0.05, False, info
+        self.steps += 1
+        fell, stopped = self.steps == self.falls_at, self.steps == self.stops_at
+        return self.observed(), -away, fell or (self.ends_when_solved and away < 0.05), stopped, info
 
     def observed(self):
         return np.concatenate([self.place, self.target])

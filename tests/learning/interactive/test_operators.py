@@ -1,5 +1,6 @@
 """A person who helps, played by scripted messages: the arm goes where they say, from where it is, and no further."""
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -163,16 +164,46 @@ def test_a_touch_is_no_takeover(world):
 
 
 def test_silence_holds_still_and_keeps_control(world):
+    clock = Clock()
     moving = {"control": True, "linear": (0.1, 0.0, 0.0)}
-    rollout, seen, _ = helped(world, [DRIVE, moving, *[None] * 40, STOP], stale_s=0.32)
-    assert rollout.frames["is_intervention"].all()
-    asked = np.stack([each.action for each in seen])
+    device = Script(clock, [DRIVE, moving, None])
+    operator = OperatorAgent(PANDA, world.contract, device, stale_s=0.32, takeover_ticks=1, clock=clock)
+    seen = Observation(0, {"observation.state": np.array(PANDA.home, np.float32)})
+    asked, silent = [], []
+    for _ in range(20):
+        asked.append(operator.act(seen)[0])
+        silent.append(operator.silent)
+        clock.sleep(PERIOD_S)
     steps = np.abs(np.diff(asked, axis=0)).max(axis=1)
     # The message of tick 1 is 0.3 s old at tick 7, and moves it last: from then on the same is asked for, to the bit.
     assert (steps[:7] > 0).all()
-    assert (steps[7:-1] == 0).all()
-    moved = seen[-1].tool[0][0] - seen[0].tool[0][0]
-    assert moved == pytest.approx(0.1 * 7 * PERIOD_S, abs=0.004)
+    assert (steps[7:] == 0).all()
+    assert silent == [False] * 8 + [True] * 12
+    assert operator.driving
+    kinematics = ToolKinematics(PANDA)
+    begin, end = (kinematics.tool(each).translation() for each in (asked[0], asked[-1]))
+    np.testing.assert_allclose(end - begin, [0.1 * 7 * PERIOD_S, 0, 0], atol=0.003)
+
+
+@pytest.mark.parametrize("driven", [False, True])
+def test_a_device_that_drops_out_holds_the_world_whoever_drives(world, driven, caplog):
+    said = {"control": driven}
+    away = [None] * 60
+    rollout, seen, clock = helped(world, [said] * 3 + away + [said] * 4 + [{"mark": Mark.SUCCESS}], stale_s=0.12)
+    # Ticks 3 and 4 go by the last message; at tick 5 it is 0.15 s old. That tick's command is still carried out, as in a pause.
+    assert len(seen) == 3 + 3 + 4
+    np.testing.assert_array_equal(np.diff(rollout.stamps_ns), 50_000_000)
+    assert rollout.frames["is_intervention"].reshape(-1).tolist() == [driven] * 9 + [False]
+    assert [record.message for record in caplog.records] == ["the device is silent: all waits until it is heard again"]
+    # Nine periods between ten ticks, and a look for each read that the world did not make.
+    looks = 3 + 60 + 4 + 1 - len(seen)
+    assert clock.ns / 1e9 == pytest.approx(9 * PERIOD_S + looks * 0.02, abs=1e-6)
+
+
+def test_a_device_that_is_away_when_an_episode_begins_is_waited_for(world):
+    rollout, seen, _ = helped(world, [None, None, None, {}, {}, {"mark": Mark.SUCCESS}])
+    assert len(seen) == 3  # the first, without a message; and two after the fourth read
+    assert rollout.intervened == 0
 
 
 def test_what_is_not_a_number_moves_nothing(world):
@@ -343,8 +374,26 @@ def test_without_a_display_the_keyboard_says_what_would_be_right(world, monkeypa
     device = load_option("operator", "keyboard")["device"]
     with pytest.raises(ConfigError, match=r"DISPLAY is not set.*operator=gamepad"):
         ByHand(device).at(world, 1.0, Always())
+    with pytest.raises(ConfigError, match=r"DISPLAY is not set.*operator=gamepad"):
+        ByHand(device).require(world, 1.0)
     with pytest.raises(ConfigError, match=r"operator.window is false"):
         ByHand(device, window=False).at(world, 1.0, Always())
+
+
+def test_where_another_process_helps_the_device_is_let_go_of_again(world, monkeypatch):
+    pad = SimpleNamespace(get_numaxes=lambda: 6, get_numbuttons=lambda: 11)
+    held = []
+    joystick = SimpleNamespace(
+        init=lambda: held.append("pad"), quit=held.clear, get_count=lambda: 1, Joystick=lambda index: pad
+    )
+    display = SimpleNamespace(init=lambda: None)
+    monkeypatch.setitem(sys.modules, "pygame", SimpleNamespace(display=display, joystick=joystick))
+    gamepad, limit = ByHand(load_option("operator", "gamepad")["device"], episode_s=1.0), world.step_limit
+    gamepad.require(world, 1.0)
+    assert (held, world.step_limit) == ([], limit)
+    joystick.get_count = lambda: 0
+    with pytest.raises(ConfigError, match="0 are attached"):
+        gamepad.require(world, 1.0)
 
 
 def test_a_display_that_is_none_is_met_before_the_viewer_waits_for_it(world, monkeypatch):

@@ -1,12 +1,18 @@
 """Interventions as data: late labels, masks, gates by hand, and a rollout whose every step is accounted for."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from praxon.errors import ConfigError
+from praxon.learning.interactive.experience import Experience
 from praxon.learning.interactive.gates import Always, Discrepancy, Mixture, Moment, Never, Random, Stalled
-from praxon.learning.interactive.records import Step, before_takeovers, columns, record_features
+from praxon.learning.interactive.methods import method_of
+from praxon.learning.interactive.records import Step, before_takeovers, columns, driven_by_expert, record_features
 from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
+from praxon.learning.rl.decisions import TaskReward, decisions_of
 from praxon.policies.agent import ChunkAgent
 from praxon.policies.runtime import Runtime
 from praxon.robots.hold import HoldAgent
@@ -65,6 +71,16 @@ def steps(world, driven, success_at=None):
         )
         for i, d in enumerate(driven)
     ]
+
+
+def test_what_the_expert_drove_is_read_back_as_it_was_recorded(world):
+    recorded = columns(world.contract, steps(world, [0, 1, 1, 0]), ended=False)
+    assert driven_by_expert(recorded).tolist() == [False, True, True, False]
+    watched = SimpleNamespace(columns=recorded)
+    assert method_of("hg_dagger").keep(watched).tolist() == [False, True, True, False]
+    assert method_of("dagger").keep(watched) is None
+    shown = Experience([], [watched], None, 0).shown()
+    assert [frames.tolist() for _, frames in shown] == [[1, 2]]
 
 
 def test_an_episode_that_ran_out_of_time_is_not_one_that_ended(world):
@@ -189,3 +205,36 @@ def test_the_expert_alone_solves_it_and_the_episode_ends_there(world):
     assert not failed.result.success
     assert failed.frames["next.timeout"][-1, 0] == 1
     assert failed.result.steps == world.step_limit
+
+
+class Rests(Runtime):
+    """Chunks of zeros."""
+
+    def __init__(self, contract):
+        self.contract, self.noise_shape = contract, (contract.chunk.horizon, contract.action.size)
+
+    def chunks(self, window, noise, plan=None):
+        return np.zeros((len(noise), *self.noise_shape), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "steps", "for_good"),
+    [
+        ({"falls_at": 6}, 6, 1),
+        ({"stops_at": 6}, 6, 0),
+        ({"falls_at": 6, "stops_at": 6}, 6, 1),
+        ({}, 30, 0),
+        ({"falls_at": 30}, 30, 1),
+    ],
+)
+def test_who_is_stopped_early_could_have_gone_on_and_who_falls_could_not(monkeypatch, kwargs, steps, for_good):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "sim"))
+    config = {**load_option("task", "gym"), "env_id": "Mass-v0", "module": "gym_worlds", "expert": "gym_worlds.expert"}
+    world = make_world({**config, "kwargs": kwargs})
+    policy = ChunkAgent(Rests(world.contract.with_chunk(horizon=8, num_execute=8)), world.contract)
+    frames = roll_out(world, SupervisedAgent(policy, world.expert(), Never()), seed=1).frames
+    assert len(frames["action"]) == steps
+    assert frames["next.terminal"].reshape(-1).tolist() == [0] * (steps - 1) + [for_good]
+    assert frames["next.timeout"].reshape(-1).tolist() == [0] * (steps - 1) + [1 - for_good]
+    assert frames["pre_intervention"][-1, 0] == for_good  # falling is blamed, being stopped is not
+    assert decisions_of(frames, "action", 8, 0.9, TaskReward())[-1].mask == 1 - for_good

@@ -45,9 +45,9 @@ def test_states_are_the_numeric_observations_in_order_and_of_unit_scale():
 
 def test_pictures_alone_are_refused():
     with pytest.raises(ContractError, match=r"observes camera \(image\) alone"):
-        Thrifty().require(contract(PICTURE), [])
+        Thrifty().require(contract(PICTURE), [], None)
     with pytest.raises(ConfigError, match="none were given"):
-        Thrifty().require(contract(JOINTS, PICTURE), [])
+        Thrifty().require(contract(JOINTS, PICTURE), [], None)
 
 
 # -- novelty ----------------------------------------------------------------------------------------------------------

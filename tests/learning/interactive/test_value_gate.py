@@ -155,6 +155,19 @@ def test_looking_changes_nothing_about_the_episode(world):
     assert looked.result.metrics == blind.result.metrics
 
 
+def test_it_is_tried_out_beforehand_whether_one_can_look(world, monkeypatch):
+    blind = roll_out(world, supervised(world, leaves, Never()), seed=3)
+    looked = []
+    monkeypatch.setattr(
+        world, "foresee", lambda agent, steps: looked.append(steps) or type(world).foresee(world, agent, steps)
+    )
+    Value(0.1).require(world.contract, [], world)
+    assert looked == [1, 1]
+    after = roll_out(world, supervised(world, leaves, Never()), seed=3)
+    for name, values in blind.frames.items():
+        np.testing.assert_array_equal(after.frames[name], values)
+
+
 def test_a_plan_that_walks_away_is_taken_over_and_the_experts_help_solves_it(world):
     def value():
         return Value(0.02, horizon=16, every=8, steps=8, **FAULTLESS)

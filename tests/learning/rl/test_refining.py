@@ -9,7 +9,7 @@ import torch
 from praxon.contract import Chunk, Feature, PolicyContract
 from praxon.errors import ConfigError
 from praxon.learning.rl.decisions import Decision
-from praxon.learning.rl.refining import BASE, LATENT, NEXT_BASE, RefinementLearner
+from praxon.learning.rl.refining import BASE, LATENT, NEXT_BASE, refinement_learner
 from praxon.learning.rl.rlpd import RlpdSettings
 from praxon.learning.rl.rounds import save_refined
 from praxon.learning.rl.transitions import transitions_of, window_at
@@ -180,7 +180,7 @@ def test_what_critics_learned_is_what_is_chosen(contract, kind):
     """The reward is the mean of the first component: chunks that have more of it are chosen, and made to have more."""
     policy = make(contract, kind)
     settings = RlpdSettings(hidden=(16,), critics=3, updates=2, batch_size=64, temperature=0.01, learning_rate=3e-3)
-    learner = RefinementLearner(policy, settings)
+    learner = refinement_learner(policy, settings)
     draw = batches(policy, lambda action: action[..., 0].mean(dim=1))
     for _ in range(250):
         learner.update(draw)
@@ -199,7 +199,7 @@ def test_noise_is_chosen_by_what_comes_of_it(contract):
     """Candidates are their noise: the actor's noise goes where the reward is, up to the bound."""
     policy = make(contract, "LatentNoise")
     settings = RlpdSettings(hidden=(16,), critics=3, updates=2, batch_size=64, temperature=0.01, learning_rate=3e-3)
-    learner = RefinementLearner(policy, settings)
+    learner = refinement_learner(policy, settings)
     inner = batches(policy, lambda action: action[..., 0].mean(dim=1))
 
     def draw():
@@ -222,7 +222,7 @@ def test_values_of_takeovers_stay_within_what_takeovers_can_cost(contract):
     settings = RlpdSettings(
         hidden=(16,), critics=3, updates=2, batch_size=64, learning_rate=1e-2, tau=0.1, lowest=lowest, highest=0.0
     )
-    learner = RefinementLearner(policy, settings)
+    learner = refinement_learner(policy, settings)
     draw = batches(policy, lambda action: torch.full((64,), -1.0), mask=1.0)
     for _ in range(300):
         learner.update(draw)
@@ -230,6 +230,25 @@ def test_values_of_takeovers_stay_within_what_takeovers_can_cost(contract):
         value = policy.value(torch.zeros(1, policy.sizes.state), torch.zeros(1, 6, 2))
     assert value.mean().item() == pytest.approx(lowest, abs=0.3)
     assert learner.target(draw()).min() >= lowest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_goes_on_from_its_state_learns_the_same(contract, kind):
+    """And only where there is an actor is one trained, with a temperature."""
+    one, other = make(contract, kind), make(contract, kind, seed=1)
+    first = refinement_learner(one, SETTINGS, seed=2)
+    draw = batches(one, lambda action: action[..., 0].mean(dim=1))
+    figures = [first.update(draw) for _ in range(3)][-1]
+    assert ("actor_loss" in figures) == ("log_alpha" in first.state()) == (kind != "BestOfN")
+    assert ("noise_critic_loss" in figures) == (kind == "LatentNoise")
+    other.load_state_dict(one.state_dict())
+    second = refinement_learner(other, SETTINGS)
+    second.restore({name: tensor.clone() for name, tensor in first.state().items()})
+    second.generator.set_state(first.generator.get_state())
+    batch = draw()
+    assert first.update(lambda: batch) == second.update(lambda: batch)
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
 
 
 def test_transitions_hold_what_was_seen_and_done(contract):
