@@ -87,16 +87,20 @@ def test_who_learns_by_the_tasks_reward_chooses_noise(start, tmp_path):
         assert torch.equal(after.base.state_dict()[name], tensor)
 
 
-def test_who_learns_while_acting_leaves_a_bundle_that_is_served_as_any_other(start, tmp_path):
+@pytest.mark.parametrize(("method", "refit"), [("rlif", "returns"), ("hil_serl", "expert")])
+def test_who_learns_while_acting_leaves_a_bundle_that_is_served_as_any_other(start, tmp_path, method, refit):
     gate = ["gate=random", "gate.rate=0.1", "gate.steps=6"]
-    praxon(*start, "method=rlif", "rounds=2", *gate, *CRITICS, "steps=3", f"run_dir={tmp_path}")
+    praxon(*start, f"method={method}", f"refit={refit}", "rounds=2", *gate, *CRITICS, "steps=3", f"run_dir={tmp_path}")
     _, first, second = rounds_of(tmp_path)
+    seen = 0
     for number, each in ((1, first), (2, second)):
         dataset = LeRobotDataset(tmp_path / "rounds" / f"{number:02d}" / "rollouts")
         assert each["env_steps"] == dataset.num_frames
         assert each["labels"] == dataset.columns["is_intervention"].sum() >= 30
-        # Each has its own critics and its own policy below.
+        # Each has its own critics and its own policy below, which learned from what it did too, or from the expert alone.
         assert each["loss"] > 0
+        assert each["samples"] == (each["env_steps"] if refit == "returns" else each["labels"]) + seen
+        seen = each["samples"]
     assert second["labels_so_far"] == first["labels"] + second["labels"]
     policies = [load_bundle(tmp_path / "rounds" / f"{number:02d}" / "bundle").policy for number in (1, 2)]
     assert [type(policy).__name__ for policy in policies] == ["RefinedPolicy"] * 2
@@ -255,6 +259,8 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["method=rlif", "learner.blame_steps=0"], "blamed on 0 steps"),
         (["method=rlif", "refinement.knots=9"], "1 to 4 knots are needed"),
         (["method=rlif", "refinement=dsrl"], "refit=false leaves it as it is"),
+        (["method=rlif", "refit=true"], "refit is 'True'; returns, expert or false is needed"),
+        (["method=rlif", "refit_beta=-1"], "refit_beta is -1"),
         (["method=hg_dagger", "classifier=nowhere"], "A classifier judges for rlif and hil_serl"),
         (["method=rlif", "env_steps=0"], "env_steps is 0"),
         (["method=rlif", "skill=2"], "The expert's skill is 2"),
