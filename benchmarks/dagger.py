@@ -3,8 +3,8 @@
 Each seed has its own demonstrations, first policy and starts. All methods begin with that policy, take as many labels a round, and
 train as long; the expert's own success is measured on as many starts as the last policies of each method, the same ones.
 
-usage: python benchmarks/dagger.py [--folder runs/dagger] [--task pick_place] [--seeds 0 1] [--rounds 5] [--labels 600]
-           [--steps 4000] [--episodes 200] [--methods ...] [--workers 2] [--gate value]
+usage: python benchmarks/dagger.py [--folder runs/dagger] [--task lift] [--seeds 0 1] [--rounds 4] [--labels 300]
+           [--steps 2000] [--episodes 200] [--methods ...] [--workers 2] [--gate value]
 
 What is there already, in the folder, is not done again. Keeps results/dagger_<task>.json.
 """
@@ -25,11 +25,11 @@ def main() -> None:
     """Improve and evaluate what is not there yet, keep everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/dagger"))
-    parser.add_argument("--task", default="pick_place", help="a task with a scripted expert (default: %(default)s)")
+    parser.add_argument("--task", default="lift", help="a task with a scripted expert (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--labels", type=int, default=600, help="in each round (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=4000, help="of training in each round (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--labels", type=int, default=300, help="in each round (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, help="of training in each round (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=200, help="of the last evaluation (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--gate", default="value", help="of hg_dagger (default: %(default)s)")
@@ -54,7 +54,8 @@ def settings(asked: Any, method: str, start: Path, seed: int) -> list[str]:
     """Of an improvement."""
     found = [f"method={method}", f"bundle={start / 'start' / 'bundle'}", f"dataset={start / 'ten' / 'dataset'}"]
     found += [f"rounds={asked.rounds}", f"labels={asked.labels}", f"steps={asked.steps}", f"seed={seed}"]
-    found += [f"workers={asked.workers}", "training.tensorboard=false"]
+    # Few steps of training suffice where each round goes on with the weights of the one before.
+    found += [f"workers={asked.workers}", "training.tensorboard=false", "fresh=false", "eval_episodes=100"]
     return found + ([f"gate={asked.gate}"] if method == "hg_dagger" else [])
 
 

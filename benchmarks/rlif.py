@@ -3,8 +3,8 @@
 The expert's hand has a skill, its judgement does not: the gate looks ahead. Each seed has ten demonstrations of an expert of that
 skill, a policy that was trained on them, and its own starts; all methods begin with that policy.
 
-usage: python benchmarks/rlif.py [--folder runs/rlif] [--task pick_place] [--skills 1.0 0.6] [--seeds 0 1] [--rounds 4]
-           [--labels 500] [--steps 2000] [--episodes 200] [--ways ...] [--more "refinement=best_of_n ..."] [--workers 2]
+usage: python benchmarks/rlif.py [--folder runs/rlif] [--task lift] [--skills 1.0 0.6] [--seeds 0 1] [--rounds 4]
+           [--labels 250] [--steps 1500] [--episodes 200] [--ways ...] [--more "refinement=best_of_n ..."] [--workers 2]
 
 What is there already, in the folder, is not done again. Keeps results/rlif_<task>.json.
 """
@@ -25,6 +25,10 @@ WAYS = {
     "RLIF, random gate": ["method=rlif", "gate=random"],
     "HIL-SERL": ["method=hil_serl", "gate=value"],
 }
+GATE = "gate.gap=0.06 gate.back=1.0 gate.steps=4"
+"""Gives back soon: more of what the policy does by itself for the same labels."""
+MORE = "refinement=best_of_n learner.updates=1 learner.updates_per_decision=4 learner.first=300"
+"""Few updates: two cores have twenty minutes."""
 USUAL = ("BC", "HG-DAgger", "RLIF", "HIL-SERL")
 
 
@@ -32,16 +36,16 @@ def main() -> None:
     """Improve and evaluate what is not there yet, keep everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/rlif"))
-    parser.add_argument("--task", default="pick_place", help="a task with a scripted expert (default: %(default)s)")
+    parser.add_argument("--task", default="lift", help="a task with a scripted expert (default: %(default)s)")
     parser.add_argument("--skills", type=float, nargs="+", default=[1.0, 0.6])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--labels", type=int, default=500, help="in each round (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=2000, help="of training in each round (default: %(default)s)")
+    parser.add_argument("--labels", type=int, default=250, help="in each round (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1500, help="of training in each round (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=200, help="of the last evaluation (default: %(default)s)")
     parser.add_argument("--ways", nargs="+", default=list(USUAL), choices=list(WAYS))
-    parser.add_argument("--more", default="", help="settings of rlif and hil_serl, as praxon improve takes them")
-    parser.add_argument("--gate", default="", help="settings of the value gate, likewise")
+    parser.add_argument("--more", default=MORE, help="settings of rlif and hil_serl, as praxon improve takes them")
+    parser.add_argument("--gate", default=GATE, help="settings of the value gate, likewise")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     cells: dict[str, Any] = {}
@@ -71,7 +75,7 @@ def settings(asked: Any, way: str, start: Path, skill: float, seed: int) -> list
     """Of an improvement."""
     found = [*WAYS[way], f"bundle={start / 'start' / 'bundle'}", f"dataset={start / 'ten' / 'dataset'}"]
     found += [f"rounds={asked.rounds}", f"labels={asked.labels}", f"steps={asked.steps}", f"seed={seed}"]
-    found += [f"skill={skill}", f"workers={asked.workers}", "training.tensorboard=false"]
+    found += [f"skill={skill}", f"workers={asked.workers}", "training.tensorboard=false", "fresh=false"]
     if "gate=value" in found:
         found += asked.gate.split()
     return found + (asked.more.split() if way not in ("BC", "HG-DAgger") else [])
