@@ -26,7 +26,7 @@ def once(folder: Path, *arguments: str) -> dict[str, Any]:
 
 def begun(folder: Path, task: str, skill: float, seed: int) -> Path:
     """The folder, with ten demonstrations of an expert of that skill and the policy that was trained on them."""
-    collect = [f"task={task}", "tool_pose=true", "episodes=10", f"skill={skill}", f"seed={100 + seed}"]
+    collect = [f"task={task}", "tool_pose=true", "episodes=10", f"skill={skill}", f"seed={100 + seed}", "rewards=true"]
     once(folder / "ten", "collect", *collect)
     train = [f"dataset={folder / 'ten' / 'dataset'}", "policy=flow", "steps=1500", f"seed={seed}"]
     once(folder / "start", "train", *train, "training.tensorboard=false")
