@@ -239,9 +239,9 @@ class Improver:
             for seed in seeds[counts["episodes"] :]:
                 if counts["labels"] >= config.labels:
                     break
-                rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
+                rollout = roll_out(world, agent, seed, attendant=self.help.attendant, gives_up=self.help.gives_up)
                 while rollout.mark == Mark.DISCARD:
-                    rollout = roll_out(world, agent, seed, attendant=self.help.attendant)
+                    rollout = roll_out(world, agent, seed, attendant=self.help.attendant, gives_up=self.help.gives_up)
                 # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
                 if counts["episodes"] == writer.num_episodes:
                     writer.add_episode(rollout.frames, rollout.stamps_ns)

@@ -26,11 +26,13 @@ class Help:
         expert: what the helper does.
         gate: when the helper has control.
         attendant: who keeps the world in step with a person; ``None`` where nobody watches.
+        gives_up: whether the helper says that an episode has failed where time runs out unsolved.
     """
 
     expert: Agent
     gate: Gate
     attendant: Attendant | None = None
+    gives_up: bool = False
 
 
 class Operator(ABC):
@@ -69,7 +71,15 @@ class Operator(ABC):
 
 
 class Scripted(Operator):
-    """The world's own expert, whom the gate gives control."""
+    """The world's own expert, whom the gate gives control.
+
+    Args:
+        gives_up: whether it says that an episode has failed where time runs out unsolved, as a person would; else nobody waited
+            for what would have come.
+    """
+
+    def __init__(self, gives_up: bool = False) -> None:
+        self.gives_up = gives_up
 
     def require(self, world: World, skill: float) -> None:
         """See ``Operator.require``."""
@@ -77,7 +87,7 @@ class Scripted(Operator):
 
     def at(self, world: World, skill: float, gate: Gate | None) -> Help:
         """See ``Operator.at``."""
-        return Help(skilled_expert(world, skill), gate or Never())
+        return Help(skilled_expert(world, skill), gate or Never(), gives_up=self.gives_up)
 
 
 class ByHand(Operator):

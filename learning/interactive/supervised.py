@@ -101,6 +101,7 @@ def roll_out(
     linger_s: float = 0.0,
     watch: Callable[[Step], None] = lambda step: None,
     attendant: Attendant | None = None,
+    gives_up: bool = False,
 ) -> Rollout:
     """Run the episode of a seed and keep every step.
 
@@ -111,6 +112,7 @@ def roll_out(
         linger_s: how long to go on after success [s].
         watch: told every step once it is over.
         attendant: where a person helps: sees every tick, and may end the episode, whose verdict then counts.
+        gives_up: whether an episode whose time runs out unsolved has failed, in whoever helps's verdict.
     """
     steps: list[Step] = []
     pending: list[Callable[[Judgement], Step]] = []
@@ -141,6 +143,8 @@ def roll_out(
     else:
         result = world.run(agent, seed, [acted, attendant], linger_s, judged, lambda: attendant.mark != Mark.NONE)
         mark = attendant.mark
+    if gives_up and mark == Mark.NONE and not result.success:
+        mark = Mark.FAILURE
     if mark in (Mark.SUCCESS, Mark.FAILURE):
         steps[-1] = replace(steps[-1], success=mark == Mark.SUCCESS)
         result = replace(result, success=mark == Mark.SUCCESS)

@@ -150,7 +150,9 @@ def act(
         episode = int(before[EPISODE][-1]) + 1 if len(before) else 0
         while labels < quota.labels and writer.count < quota.env_steps and episode < len(seeds):
             steps = StepJournal(writer, world.contract, episode, lambda: weights.version)
-            rollout = roll_out(world, agent, seeds[episode], watch=steps, attendant=helper.attendant)
+            rollout = roll_out(
+                world, agent, seeds[episode], watch=steps, attendant=helper.attendant, gives_up=helper.gives_up
+            )
             steps.finish({name: values[-1] for name, values in rollout.frames.items()})
             labels += rollout.intervened
             episode += 1

@@ -69,6 +69,8 @@ class Reward(ABC):
 class TakeoverReward(Reward):
     """-1 for the step before each takeover, 0 for all others: RLIF (arXiv 2311.12996).
 
+    A failure that ends an episode costs as much, whoever drove: nothing follows it, which would else be the best there is.
+
     Args:
         blame_steps: the policy's last steps before a takeover that share it, for operators who react late; 1 in the paper.
     """
@@ -87,6 +89,8 @@ class TakeoverReward(Reward):
             while first > max(0, step - self.blame_steps + 1) and not driven[first - 1]:
                 first -= 1
             rewards[first : step + 1] -= 1.0 / (step + 1 - first)
+        if _flags(columns, TERMINAL)[-1] and not _flags(columns, SUCCESS)[-1] and not blamed[-1]:
+            rewards[-1] -= 1.0
         return rewards
 
 

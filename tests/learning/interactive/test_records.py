@@ -207,6 +207,23 @@ def test_the_expert_alone_solves_it_and_the_episode_ends_there(world):
     assert failed.result.steps == world.step_limit
 
 
+def test_who_gives_up_says_that_time_ran_out_on_a_failure_and_says_nothing_of_what_was_solved(world):
+    contract = world.contract.with_chunk(horizon=8, num_execute=8)
+    idle = SupervisedAgent(ChunkAgent(Towards(contract), world.contract), HoldAgent(), Never())
+    waited, gave_up = (roll_out(world, idle, seed=1, gives_up=gives_up).frames for gives_up in (False, True))
+    last = np.arange(len(gave_up["action"])) == len(gave_up["action"]) - 1
+    np.testing.assert_array_equal(gave_up["next.terminal"].reshape(-1) != 0, last)
+    np.testing.assert_array_equal(gave_up["pre_intervention"].reshape(-1) != 0, last)
+    assert not gave_up["next.timeout"].any()
+    assert waited["next.timeout"][-1, 0] == 1
+    assert not waited["pre_intervention"].any()
+    np.testing.assert_array_equal(waited["action"], gave_up["action"])
+    alone = SupervisedAgent(ChunkAgent(Towards(contract), world.contract), world.expert(), Always())
+    solved = roll_out(world, alone, seed=1, gives_up=True)
+    assert solved.result.success
+    assert not solved.frames["pre_intervention"].any()
+
+
 class Rests(Runtime):
     """Chunks of zeros."""
 

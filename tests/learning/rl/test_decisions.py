@@ -89,6 +89,17 @@ def test_an_operator_who_ends_a_failure_is_a_takeover_at_its_end():
     assert only.reward == pytest.approx(-(GAMMA**3))
 
 
+def test_a_failure_that_ends_an_episode_costs_whoever_drove_and_success_and_time_do_not():
+    by_the_expert = episode([0, 1, 1], [1, 1, 1], ended=True)
+    assert TakeoverReward().steps(by_the_expert).tolist() == [-1, 0, -1]
+    assert TakeoverReward().steps(episode([0, 1, 1], [1, 1, 1], ended=True, solved=2)).tolist() == [-1, 0, 0]
+    assert TakeoverReward().steps(episode([0, 1, 1], [1, 1, 1])).tolist() == [-1, 0, 0]
+    # The policy's last step is blamed already, and once.
+    blamed = episode([1, 0, 0], [1, 1, 1], ended=True)
+    blamed["pre_intervention"][-1] = 1
+    assert TakeoverReward().steps(blamed).tolist() == [0, 0, -1]
+
+
 def test_a_late_operator_blames_several_steps_and_never_those_of_the_expert():
     columns = episode([1, 0, 0, 1], [1, 1, 0, 1])
     assert TakeoverReward(1).steps(columns).tolist() == [0, 0, -1, 0]
