@@ -34,6 +34,8 @@ benchmark: $(SETUP)
 	$(VENV)/bin/praxon bench policies study=every_policy out=benchmarks/results/policies_every_policy.json
 	$(PYTHON) benchmarks/act_execution.py
 	$(PYTHON) benchmarks/images.py
+	$(PYTHON) benchmarks/dagger.py
+	$(PYTHON) benchmarks/rlpd.py
 	$(PYTHON) benchmarks/render.py
 
 $(SETUP): pyproject.toml constraints.txt setup.sh

@@ -1,4 +1,4 @@
-"""Writes benchmarks/README.md, and the tables of docs/policies.md and docs/engine.md, from results/*.json.
+"""Writes benchmarks/README.md, and the tables of docs/policies.md, engine.md and improve.md, from results/*.json.
 
 No figure is typed by hand.
 
@@ -9,6 +9,9 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+
+from _learning_tables import dagger, rl_actor_speed, rlpd
+from _tables import interval, machine
 
 from praxon.sim.statistics import wilson_interval
 
@@ -37,7 +40,7 @@ def main() -> None:
     (HERE / "README.md").write_text("\n".join(parts))
     print(HERE / "README.md")
     sections = {name: section(results[name]) for name, section in SECTIONS.items() if name in results}
-    for page in ("policies.md", "engine.md"):
+    for page in ("policies.md", "engine.md", "improve.md"):
         fill(HERE.parent / "docs" / page, sections)
 
 
@@ -51,7 +54,7 @@ def fill(page: Path, sections: dict[str, str]) -> None:
         body = text.partition("\n\n")[2].strip()
         return f"<!-- {match[1]} -->\n\n{body}\n\n<!-- end -->"
 
-    page.write_text(re.sub(r"<!-- (\w+) -->.*?<!-- end -->", filled, page.read_text(), flags=re.DOTALL))
+    page.write_text(re.sub(r"<!-- ([\w-]+) -->.*?<!-- end -->", filled, page.read_text(), flags=re.DOTALL))
     print(page)
 
 
@@ -511,24 +514,15 @@ SECTIONS = {
     "engine_success": engine_success,
     "real_time_chunking": real_time_chunking,
     "lerobot_denoising": lerobot_denoising,
+    "dagger_lift": dagger,
+    "rl_actor_speed": rl_actor_speed,
+    "rlpd_HalfCheetah-v5": rlpd,
     "augmentation": augmented,
     "dataset_throughput": throughput,
     "lerobot_exchange": exchange,
     "dataset_crash": crash,
 }
 """Of results with a page section of their own, in order."""
-
-
-def interval(result: dict) -> str:
-    """'95.2 to 99.1 %'."""
-    low, high = result["interval_95"]
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
-def machine(result: dict) -> str:
-    """Where and when."""
-    m = result["machine"]
-    return f"{result['date']}; {m['processor']}, {m['cores']} cores, Python {m['python']}, MuJoCo {m['mujoco']}."
 
 
 if __name__ == "__main__":
