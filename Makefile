@@ -36,6 +36,7 @@ benchmark: $(SETUP)
 	$(PYTHON) benchmarks/images.py
 	$(PYTHON) benchmarks/dagger.py
 	$(PYTHON) benchmarks/rlpd.py
+	$(PYTHON) benchmarks/rl_actor_speed.py
 	$(PYTHON) benchmarks/render.py
 
 $(SETUP): pyproject.toml constraints.txt setup.sh

@@ -1,10 +1,11 @@
 """Whether an actor is slowed by the learner beside it: control steps per second with one and without, in turn.
 
-usage: python benchmarks/rl_actor_speed.py --bundle runs/bc/bundle --dataset runs/ten/dataset [--steps 1500] [--repeats 3]
+usage: python benchmarks/rl_actor_speed.py [--folder runs/rl_actor_speed] [--task pick_place] [--steps 1000] [--repeats 3]
            [--gate stalled]
 
-Both are processes as `praxon improve method=rlif` starts them, each with one thread; the time is that between the steps 200 and
-``--steps`` of the actor's journal. Keeps results/rl_actor_speed.json.
+The policy is trained on ten demonstrations, which is done once and kept in the folder. Both are processes as
+`praxon improve method=rlif` starts them, each with one thread; the time is that between the steps 200 and ``--steps`` of the
+actor's journal. Keeps results/rl_actor_speed.json.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from _record import record
+from _study import begun
 
 from praxon.learning.rl.actor import JOURNAL, step_dtype
 from praxon.learning.rl.process import START, Work, started, write_work
@@ -31,12 +33,14 @@ WAIT_S = 300
 def main() -> None:
     """Measure in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--folder", type=Path, default=Path("runs/rl_actor_speed"))
+    parser.add_argument("--task", default="pick_place", help="a task with a scripted expert (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--gate", default="stalled")
     asked = parser.parse_args()
+    start = begun(asked.folder, asked.task, 1.0, 0)
+    asked.bundle, asked.dataset = start / "start" / "bundle", start / "ten" / "dataset"
     rates: dict[str, list[float]] = {"alone": [], "with a learner": []}
     for _ in range(asked.repeats):
         for name, found in rates.items():
