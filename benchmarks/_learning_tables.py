@@ -50,24 +50,26 @@ after each round, how many were solved, and in brackets the labels so far, seed 
 
 def rlpd(result: dict[str, Any]) -> str:
     """Return over steps, beside what was published."""
-    published = result["published"]["curve"]
+    published = result["published"]
 
     def beside(steps: int) -> str:
-        found = published.get(str(steps))
-        return "" if found is None else f"{found[0]} ± {found[1]}"
+        found = [each["curve"].get(str(steps), ("", "")) for each in published]
+        return " | ".join(f"{mean} ± {deviation}" for mean, deviation in found)
 
     rows = "\n".join(
         f"| {each['steps']:,} | {each['return']:.0f} ({each['lowest']:.0f} to {each['highest']:.0f}) | {beside(each['steps'])} |"
         for each in result["curve"]
     )
+    sources = "; ".join(f"{chr(ord('A') + number)}: {each['of']}" for number, each in enumerate(published))
+    heads = " | ".join(chr(ord("A") + number) for number in range(len(published)))
     return f"""## The learner of RLPD on an environment that is not ours
 
-`benchmarks/rlpd.py`: `{result["env"]}`, seed {result["seed"]}, {result["critics"]} critics, {result["updates"]} update a step
-after {result["random_steps"]} random steps, no given data; the mean, lowest and highest of five episodes by the actor's mean.
-Beside it, at the same number of steps: {result["published"].get("of", "nothing published")}.
+`benchmarks/rlpd.py`: `{result["env"]}`, one seed, {result["critics"]} critics, {result["updates"]} update a step after
+{result["random_steps"]} random steps, no given data; the mean, lowest and highest of five episodes by the actor's mean.
+Beside it what was published at the same number of steps, mean and deviation of ten seeds. {sources}.
 
-| steps | return | published |
-| --- | --- | --- |
+| steps | return | {heads} |
+| --- | --- | {" | ".join("---" for _ in published)} |
 {rows}
 
 {machine(result)}

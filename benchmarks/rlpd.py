@@ -21,25 +21,42 @@ GAMMA = 0.99
 RANDOM_STEPS = 5000
 EVALUATED = 5
 """Episodes of each evaluation, by the actor's mean."""
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "HalfCheetah-v5": {
-        "of": "SAC on HalfCheetah-v3, mean and deviation of ten seeds: github.com/thu-ml/tianshou, "
-        "examples/mujoco/benchmark/HalfCheetah-v3/sac/test_rew_10seeds.csv",
-        "curve": {
-            10_000: (865, 487),
-            20_000: (2641, 503),
-            30_000: (3525, 501),
-            40_000: (4327, 213),
-            50_000: (4747, 345),
-            60_000: (5316, 330),
-            70_000: (5587, 540),
-            80_000: (5929, 455),
-            90_000: (6213, 437),
-            100_000: (6515, 514),
+PUBLISHED: dict[str, list[dict[str, Any]]] = {
+    "HalfCheetah-v5": [
+        {
+            "of": "SAC with the same rates and widths on HalfCheetah-v2 (github.com/ikostrikov/jaxrl, "
+            "learning_curves/logs/HalfCheetah-v2)",
+            "curve": {
+                10_000: (0, 0),
+                20_000: (171, 488),
+                30_000: (2456, 396),
+                40_000: (3405, 546),
+                50_000: (3910, 462),
+                60_000: (4439, 570),
+                70_000: (4837, 325),
+                80_000: (5267, 531),
+                90_000: (5598, 519),
+                100_000: (5794, 437),
+            },
         },
-    }
+        {
+            "of": "SAC on HalfCheetah-v3 (github.com/thu-ml/tianshou, examples/mujoco/benchmark/HalfCheetah-v3/sac)",
+            "curve": {
+                10_000: (865, 487),
+                20_000: (2641, 503),
+                30_000: (3525, 501),
+                40_000: (4327, 213),
+                50_000: (4747, 345),
+                60_000: (5316, 330),
+                70_000: (5587, 540),
+                80_000: (5929, 455),
+                90_000: (6213, 437),
+                100_000: (6515, 514),
+            },
+        },
+    ]
 }
-"""Returns at the same numbers of steps, by a learner with one update a step as here; RLPD's own begin with given data."""
+"""Mean return and deviation of ten seeds at the same steps, with one update a step as here; RLPD's own begin with given data."""
 
 
 def main() -> None:
@@ -88,8 +105,8 @@ def main() -> None:
             returns = [evaluated(unseen, learner, 10_000 + index, middle, scale) for index in range(EVALUATED)]
             curve.append({"steps": step, "return": round(float(np.mean(returns)), 1), "lowest": round(min(returns), 1),
                           "highest": round(max(returns), 1), "seconds": round(time.perf_counter() - began, 1)})  # fmt: skip
-            published = PUBLISHED.get(asked.env, {"curve": {}})
-            print(curve[-1], "published:", published["curve"].get(step, "unknown"), flush=True)
+            published = PUBLISHED.get(asked.env, [])
+            print(curve[-1], "published:", [each["curve"].get(step) for each in published], flush=True)
             about = {**vars(asked), "random_steps": RANDOM_STEPS, "gamma": GAMMA}
             record(f"rlpd_{asked.env}", {**about, "curve": curve, "published": published})
 
