@@ -35,8 +35,9 @@ def dagger(result: dict[str, Any]) -> str:
     return f"""## What an expert's labels are worth
 
 `benchmarks/dagger.py`: `{result["task"]}`, {len(result["seeds"])} seeds, each with its own ten demonstrations, first policy
-and starts; {result["labels"]} labels and {result["steps"]} steps of training a round. In the second column, of 100 starts
-after each round, how many were solved, and in brackets the labels so far, seed by seed; then the last policies on
+and starts; {result["labels"]} labels and {result["steps"]} steps of training a round, which
+goes on with the weights of the one before. In the second column, of 100 starts after each round,
+how many were solved, and in brackets the labels so far, seed by seed; then the last policies on
 {result["episodes"]} starts a seed, and their difference to demonstrations on the same starts, in points. The expert solves
 {expert["successes"]} of {expert["episodes"]}.
 

@@ -143,16 +143,16 @@ def roll_out(
     else:
         result = world.run(agent, seed, [acted, attendant], linger_s, judged, lambda: attendant.mark != Mark.NONE)
         mark = attendant.mark
-    if gives_up and mark == Mark.NONE and not result.success:
-        mark = Mark.FAILURE
-    if mark in (Mark.SUCCESS, Mark.FAILURE):
-        steps[-1] = replace(steps[-1], success=mark == Mark.SUCCESS)
-        result = replace(result, success=mark == Mark.SUCCESS)
     if not steps:
         raise RobotError(
             f"Nothing was done in the episode of seed {seed}: the policy gave no chunk of finite numbers "
             f"({agent.policy.refused_chunks} were refused)."
         )
+    if gives_up and mark == Mark.NONE and not result.success:
+        mark = Mark.FAILURE
+    if mark in (Mark.SUCCESS, Mark.FAILURE):
+        steps[-1] = replace(steps[-1], success=mark == Mark.SUCCESS)
+        result = replace(result, success=mark == Mark.SUCCESS)
     fell = not result.success and ended_there and mark == Mark.NONE
     ended = result.success or fell or mark in (Mark.SUCCESS, Mark.FAILURE)
     # A failure that ends the episode is one that an operator would have prevented: else failing early would cost nothing.

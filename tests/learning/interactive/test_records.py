@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from praxon.errors import ConfigError
+from praxon.errors import ConfigError, RobotError
 from praxon.learning.interactive.experience import Experience
 from praxon.learning.interactive.gates import Always, Discrepancy, Mixture, Moment, Never, Random, Stalled
 from praxon.learning.interactive.methods import method_of
@@ -222,6 +222,20 @@ def test_who_gives_up_says_that_time_ran_out_on_a_failure_and_says_nothing_of_wh
     solved = roll_out(world, alone, seed=1, gives_up=True)
     assert solved.result.success
     assert not solved.frames["pre_intervention"].any()
+
+
+class Broken(Towards):
+    """Chunks of no numbers."""
+
+    def chunks(self, window, noise, plan=None):
+        return np.full_like(super().chunks(window, noise, plan), np.nan)
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_where_nothing_was_done_there_is_nothing_to_judge(world, gives_up):
+    broken = ChunkAgent(Broken(world.contract.with_chunk(horizon=8, num_execute=8)), world.contract)
+    with pytest.raises(RobotError, match="Nothing was done in the episode of seed 1"):
+        roll_out(world, SupervisedAgent(broken, HoldAgent(), Never()), seed=1, gives_up=gives_up)
 
 
 class Rests(Runtime):
