@@ -5,6 +5,7 @@ skill 0.6, failures included; and as many sound ones. Every way of weighting tra
 
 usage: python benchmarks/ptr.py [--folder runs/ptr] [--seeds 0 1 2] [--task pick_place] [--episodes 200] [--steps 3000]
            [--ways ...] [--data ...] [--workers 2]
+       python benchmarks/ptr.py --task "metaworld task.env_name=pick-place-v3" --seeds 0 1
 
 What is there already, in the folder, is not done again. Keeps results/ptr_<task>.json.
 """
@@ -34,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/ptr"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--task", default="pick_place", help="a task with a scripted expert (default: %(default)s)")
+    parser.add_argument(
+        "--task", default="pick_place", help="with a scripted expert, settings after it (default: %(default)s)"
+    )
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
@@ -49,7 +52,12 @@ def main() -> None:
         datasets = {kind: data(asked, kind, seed) for kind in asked.data}
         for row in rows.values():
             row["results"].append(trained(asked, row["way"], row["data"], datasets[row["data"]], seed))
-    print(record(f"ptr_{asked.task.replace('/', '_')}", {**settings(asked), "rows": summed(rows)}))
+    print(record(f"ptr_{named(asked)}", {**settings(asked), "rows": summed(rows)}))
+
+
+def named(asked: Any) -> str:
+    """The task, as folders and files are called: that of a suite by its environment."""
+    return str(asked.task.split("=")[-1])
 
 
 def settings(asked: Any) -> dict[str, Any]:
@@ -59,8 +67,8 @@ def settings(asked: Any) -> dict[str, Any]:
 
 def data(asked: Any, kind: str, seed: int) -> list[Path]:
     """Folders of the datasets of a kind."""
-    folder = asked.folder / asked.task / str(seed)
-    task = [f"task={asked.task}"]
+    folder = asked.folder / named(asked) / str(seed)
+    task = f"task={asked.task}".split()
     whole = folder / "whole"
     once(whole, "collect", *task, "episodes=80", "rewards=true", f"seed={100 + seed}")
     if kind == "clean":
@@ -80,12 +88,12 @@ def data(asked: Any, kind: str, seed: int) -> list[Path]:
 def trained(asked: Any, way: str, kind: str, datasets: list[Path], seed: int) -> dict[str, Any]:
     """A training and the evaluation of it."""
     name = f"{kind} {way}".replace(" ", "_").replace(",", "").replace("(", "").replace(")", "")
-    folder = asked.folder / asked.task / str(seed) / name
+    folder = asked.folder / named(asked) / str(seed) / name
     listed = ",".join(map(str, datasets))
     common = ["policy=flow", f"dataset=[{listed}]", f"steps={asked.steps}", f"seed={seed}"]
     once(folder, "train", *common, *WAYS[way])
     starts = [f"episodes={asked.episodes}", f"seed={seed}", f"workers={asked.workers}"]
-    where = ["eval", f"bundle={folder / 'bundle'}", f"task={asked.task}", "serving={backend:openvino}"]
+    where = ["eval", f"bundle={folder / 'bundle'}", *f"task={asked.task}".split(), "serving={backend:openvino}"]
     return once(folder / "evaluation", *where, *starts)
 
 

@@ -1,10 +1,11 @@
 """Learning from being corrected by somebody who is no better: BC, HG-DAgger, RLIF and HIL-SERL with the same budget of labels.
 
 The expert's hand has a skill, its judgement does not: the gate looks ahead. Each seed has ten demonstrations of an expert of that
-skill, a policy that was trained on them, and its own starts; all methods begin with that policy.
+skill, a policy that was trained on them, and its own starts; all methods begin with that policy, and train as long in each round.
+RLIF and HIL-SERL practise alone besides, which costs no label, and learn again the episodes that were solved.
 
-usage: python benchmarks/rlif.py [--folder runs/rlif] [--task lift] [--skills 1.0 0.6] [--seeds 0 1] [--rounds 4]
-           [--labels 250] [--steps 1500] [--episodes 200] [--ways ...] [--more "refinement=best_of_n ..."] [--workers 2]
+usage: python benchmarks/rlif.py [--folder runs/rlif] [--task lift] [--skills 1.0 0.6] [--seeds 0 1] [--rounds 2]
+           [--labels 250] [--steps 2500] [--episodes 200] [--ways ...] [--more "refinement=best_of_n ..."] [--workers 2]
 
 What is there already, in the folder, is not done again. Keeps results/rlif_<task>.json.
 """
@@ -24,11 +25,16 @@ WAYS = {
     "RLIF": ["method=rlif", "gate=value"],
     "RLIF, random gate": ["method=rlif", "gate=random"],
     "HIL-SERL": ["method=hil_serl", "gate=value"],
+    "RLIF, no practice": ["method=rlif", "gate=value", "practice=0"],
 }
 GATE = "gate.gap=0.06 gate.back=1.0 gate.steps=4"
 """Gives back soon: more of what the policy does by itself for the same labels."""
-MORE = "refinement=best_of_n learner.updates=1 learner.updates_per_decision=4 learner.first=300"
+MORE = (
+    "practice=60 refit=solved refinement=best_of_n learner.updates=1 learner.updates_per_decision=4 learner.first=300"
+)
 """Few updates: two cores have twenty minutes."""
+RATE = "training.learning_rate=2e-3"
+"""Of every method: rounds are short."""
 USUAL = ("BC", "HG-DAgger", "RLIF", "HIL-SERL")
 
 
@@ -39,9 +45,9 @@ def main() -> None:
     parser.add_argument("--task", default="lift", help="a task with a scripted expert (default: %(default)s)")
     parser.add_argument("--skills", type=float, nargs="+", default=[1.0, 0.6])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--labels", type=int, default=250, help="in each round (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1500, help="of training in each round (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2500, help="of training in each round (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=200, help="of the last evaluation (default: %(default)s)")
     parser.add_argument("--ways", nargs="+", default=list(USUAL), choices=list(WAYS))
     parser.add_argument("--more", default=MORE, help="settings of rlif and hil_serl, as praxon improve takes them")
@@ -73,17 +79,19 @@ def about(asked: Any) -> dict[str, Any]:
 
 def settings(asked: Any, way: str, start: Path, skill: float, seed: int) -> list[str]:
     """Of an improvement."""
-    found = [*WAYS[way], f"bundle={start / 'start' / 'bundle'}", f"dataset={start / 'ten' / 'dataset'}"]
+    found = [f"bundle={start / 'start' / 'bundle'}", f"dataset={start / 'ten' / 'dataset'}"]
     found += [f"rounds={asked.rounds}", f"labels={asked.labels}", f"steps={asked.steps}", f"seed={seed}"]
-    found += [f"skill={skill}", f"workers={asked.workers}", "training.tensorboard=false", "fresh=false"]
-    if "gate=value" in found:
+    found += [f"skill={skill}", f"workers={asked.workers}", "training.tensorboard=false", *RATE.split()]
+    if way not in ("BC", "HG-DAgger"):
+        found += asked.more.split()
+    if "gate=value" in WAYS[way]:
         found += asked.gate.split()
-    return found + (asked.more.split() if way not in ("BC", "HG-DAgger") else [])
+    return [*found, *WAYS[way], "eval_episodes=100"]
 
 
 def run_of(improved: dict[str, Any]) -> dict[str, Any]:
     """Labels, takeovers and success after each round, and how long it took."""
-    wanted = ("labels_so_far", "env_steps_so_far", "interventions", "intervention_rate", "successes")
+    wanted = ("episodes", "labels_so_far", "env_steps_so_far", "interventions", "intervention_rate", "successes")
     rounds = [{name: each[name] for name in wanted} for each in improved["rounds"]]
     return {"seconds": improved["seconds"], "rounds": rounds}
 

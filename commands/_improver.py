@@ -16,10 +16,10 @@ from praxon.sim.seeds import Purpose, episode_seeds
 
 if TYPE_CHECKING:
     from praxon.learning.interactive.gates import Gate
+    from praxon.learning.interactive.lessons import Lessons
     from praxon.learning.interactive.methods import Method, Online
     from praxon.learning.interactive.operators import Operator
     from praxon.learning.trainer import Trainer
-    from praxon.learning.weighting import Weighting
     from praxon.policies.base import Policy
     from praxon.policies.bundle import Bundle
 
@@ -44,6 +44,7 @@ class Improver:
         torch.set_num_threads(config.threads)
         self.config, self.method = config, method
         self._trainer(0)  # refuses settings out of range
+        self.lessons: Lessons | None = method.lessons
         start = load_bundle(Path(str(config.bundle)))
         self.world = make_world(task_of(config), plain(config.robot), policy_contract=start.contract)
         require(
@@ -72,6 +73,10 @@ class Improver:
         if method.online is not None:
             self._require_online(start, method.online)
         else:
+            require(
+                not config.practice,
+                f"practice is of rlif and hil_serl: {method.name} has nothing to learn from what nobody helped with.",
+            )
             require(
                 getattr(start.policy, "movable", True),
                 f"This bundle's critics see as the policy below does, or choose its noise, and {method.name} would train it anew; "
@@ -113,14 +118,10 @@ class Improver:
 
         config = self.config
         learner_of(config, online)
-        require(
-            config.refit in ("returns", "expert", False),
-            f"refit is '{config.refit}'; returns, expert or false is needed.",
-        )
-        require(config.refit_beta is not None, "refit_beta is null; a number is needed.")
-        self._weighting  # noqa: B018  (refuses numbers out of range)
-        require(config.env_steps is not None, "env_steps is null; a number is needed.")
-        require_numbers(config, env_steps=1)
+        self.lessons = lessons_of(config, self.method, online)
+        for name in ("env_steps", "practice"):
+            require(config[name] is not None, f"{name} is null; a number is needed.")
+        require_numbers(config, env_steps=1, practice=0)
         made = [feature.name for feature in start.contract.observations if feature.is_goal or feature.kind == "task"]
         require(
             not made,
@@ -139,7 +140,7 @@ class Improver:
             refined = load_bundle(Path(folder) / "bundle").policy
         assert isinstance(refined, RefinedPolicy)
         require(
-            refined.movable or not config.refit,
+            refined.movable or self.lessons is None,
             "The policy below cannot be trained anew here: critics see pictures as it does, or the actor chooses its noise; "
             "refit=false leaves it as it is.",
         )
@@ -167,7 +168,7 @@ class Improver:
             before = json.loads((earlier / "round.json").read_text())
             if self.method.online is not None:
                 bundle, counts = self._learn_while_acting(number, self.method.online, earlier / "bundle", folder)
-                if self.config.refit and (self.demonstrations or counts["intervened"] or self._weighting is not None):
+                if self.lessons is not None:
                     result |= self._train_below(number, bundle, folder)
                 _save(folder / "bundle", bundle, bundle.policy, self._said(number))
             else:
@@ -285,9 +286,12 @@ class Improver:
             operator=plain(config.operator),
             classifier=None if config.classifier is None else str(config.classifier),
             gate=None if config.gate is None else plain(config.gate),
-            seeds=episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST),
+            seeds=episode_seeds(
+                Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST + config.practice
+            ),
             labels=config.labels,
             env_steps=config.env_steps,
+            practice=config.practice,
             reward=online.reward(plain(config.learner)),
             gamma=gamma,
             settings=settings,
@@ -309,19 +313,6 @@ class Improver:
         write_json(folder / "learned.json", learned)
         return bundle, counts
 
-    @property
-    def _weighting(self) -> "Weighting | None":
-        """How what anybody did is weighed; ``None`` where what the expert did alone is learned from."""
-        online, config = self.method.online, self.config
-        if online is None or config.refit != "returns":
-            return None
-        from praxon.learning.rl.decisions import Reward
-        from praxon.learning.rl.returns import ReturnWeights
-        from praxon.policies.build import build_part
-
-        reward = build_part(online.reward(plain(config.learner)), Reward)
-        return ReturnWeights(reward, online.refit_discount, config.refit_beta)
-
     def _train_below(self, number: int, bundle: "Bundle", folder: Path) -> dict[str, Any]:
         """Train a bundle's policy in place; of a refined one, the policy below."""
         from dataclasses import replace
@@ -342,43 +333,36 @@ class Improver:
         import torch
 
         from praxon.datasets.joined import JoinedWindows, joined_statistics
-        from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.learning.fitting import fit_normalizer
         from praxon.learning.sampling import mixture
         from praxon.learning.trainer import StepReport
         from praxon.learning.weighting import Sources
         from praxon.policies.build import build_policy_for
 
-        config, policy = self.config, bundle.policy
+        config, policy, lessons = self.config, bundle.policy, self.lessons
+        assert lessons is not None
         if config.fresh:
             torch.manual_seed(config.seed + number)
             policy = build_policy_for(bundle.config["policy"], bundle.contract)
             policy.configure_engine({k: v for k, v in bundle.policy.engine_settings().items() if k != "cache"})
-        padding, weighting = getattr(policy, "mask_padding", None), self._weighting
-        if padding is not None and self.method.only_interventions and weighting is None:
-            policy.mask_padding = True  # where the expert gave control back, nobody knows what it would have done
-        watched = [LeRobotDataset(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in range(1, number + 1)]
-        every = [range(dataset.num_episodes) for dataset in watched]
-        keep = [None if weighting is not None else self.method.keep(dataset) for dataset in watched]
-        new = joined_windows(
-            policy, watched, every, policy.needs().future, seed=config.seed, labels=self.method.labels, keep=keep
-        )
-        old: list[Any] = []
-        if self.demonstrations:
-            whole = [range(dataset.num_episodes) for dataset in self.demonstrations]
-            old += joined_windows(policy, self.demonstrations, whole, policy.needs().future, seed=config.seed).parts
-        parts = [*old, *(each for each in new.parts if len(each))]
+        padding = getattr(policy, "mask_padding", None)
+        if padding is not None and lessons.cut:
+            policy.mask_padding = True
+        given, watched = self._windows(policy, number, folder)
+        if not watched and not given and self.method.online is not None:
+            return bundle.policy, {}  # what was learned while acting stands
         require(
-            bool(parts),
+            bool(given or watched),
             "There is nothing to learn from: nobody took over, and no demonstrations were given (dataset=<folder>). A gate that "
             "takes over sooner would do.",
         )
-        windows = JoinedWindows(parts)
+        parts = {**given, **watched}
+        windows = JoinedWindows(list(parts.values()))
         if config.fresh:
-            fit_normalizer(policy, joined_statistics(parts), windows)
+            fit_normalizer(policy, joined_statistics(list(parts.values())), windows)
         trainer = self._trainer(number)
-        sizes = [len(each) for each in parts[len(old) :]]
-        shares = [1.0] * len(old) + [size / sum(sizes) for size in sizes]  # all that is new, as much as what is old
+        sizes = [len(each) for each in watched.values()]
+        shares = [1.0] * len(given) + [size / sum(sizes) for size in sizes]  # all that is new, as much as what is old
         with progress_bar(f"round {number}: train", config.steps) as advance:
 
             def show(report: StepReport) -> None:
@@ -390,14 +374,33 @@ class Improver:
                 folder,
                 config={"improve": self.method.name, "round": number},
                 sampler=mixture(windows, trainer.batch_size, config.seed + number, shares),
-                weighting=weighting,
-                sources=Sources(datasets=[part.dataset for part in parts], chosen=windows.frames),
+                weighting=lessons.weighting,
+                sources=Sources(tuple(parts), [part.dataset for part in parts.values()], windows.frames),
                 on_step=show,
             )
         if padding is not None:
             policy.mask_padding = padding
         last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
         return policy, {"loss": last["loss"], "samples": sum(sizes)}
+
+    def _windows(self, policy: "Policy", number: int, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Samples of the demonstrations, and of each round up to this one that has some, by name."""
+        from praxon.datasets.lerobot_reader import LeRobotDataset
+
+        future, seed, lessons = policy.needs().future, self.config.seed, self.lessons
+        assert lessons is not None
+        given, watched = {}, {}
+        if self.demonstrations:
+            whole = [range(dataset.num_episodes) for dataset in self.demonstrations]
+            parts = joined_windows(policy, self.demonstrations, whole, future, seed=seed).parts
+            given = {"demonstrations": parts[0]}
+        rounds = range(1, number + 1)
+        datasets = [LeRobotDataset(folder.with_name(f"{earlier:02d}") / "rollouts") for earlier in rounds]
+        every, keep = [range(each.num_episodes) for each in datasets], [lessons.keep(each) for each in datasets]
+        labels = self.method.labels
+        parts = joined_windows(policy, datasets, every, future, seed=seed, labels=labels, keep=keep).parts
+        watched = {f"round {earlier}": part for earlier, part in zip(rounds, parts, strict=True) if len(part)}
+        return given, watched
 
     def _trainer(self, number: int) -> "Trainer":
         """Who trains in a round."""
@@ -422,6 +425,27 @@ class Improver:
             described.task, described.robot = self.config.get("task"), self.config.robot
             described.bundle, described.run_dir = str(folder / "bundle"), str(folder / "evaluation")
         return evaluate(described)
+
+
+def lessons_of(config: Config, method: "Method", online: "Online") -> "Lessons | None":
+    """What the policy below is trained on after each round; ``None``: nothing, what was learned while acting is all."""
+    from praxon.learning.interactive.lessons import Lessons, everything, of_solved_episodes
+    from praxon.learning.rl.decisions import Reward
+    from praxon.learning.rl.returns import ReturnWeights
+    from praxon.policies.build import build_part
+
+    require(config.refit_beta is not None, "refit_beta is null; a number is needed.")
+    reward = build_part(online.reward(plain(config.learner)), Reward)
+    weighting = ReturnWeights(reward, online.refit_discount, config.refit_beta)
+    found = {
+        "solved": Lessons(of_solved_episodes),
+        "returns": Lessons(everything, weighting=weighting),
+        "expert": method.lessons,
+        "False": None,
+    }
+    asked = str(config.refit)
+    require(asked in found, f"refit is '{asked}'; solved, returns, expert or false is needed.")
+    return found[asked]
 
 
 def learner_of(config: Config, online: "Online") -> tuple[dict[str, Any], dict[str, Any], float]:

@@ -4,24 +4,21 @@ They multiply the loss; ``sampling=quality`` draws frames in proportion to the s
 Hong et al., ICLR 2023 (``datasets/quality_weights.py``). All datasets of a training are weighed as one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from praxon.datasets.concatenated import Concatenated
-from praxon.datasets.measures.measured import Recorded
 from praxon.datasets.quality import measure
 from praxon.datasets.quality_weights import advantage_weights, return_weights, weights
 from praxon.errors import ConfigError, nearest
-from praxon.learning.weighting import Sources, Weighting, effective_share
-from praxon.policies.base import Policy
+from praxon.learning.table_weights import TableWeights
+from praxon.learning.weighting import Sources
 
 SCORES: dict[str, Callable[..., np.ndarray]] = {"return": return_weights, "advantage": advantage_weights}
 
 
-class FrameWeights(Weighting):
+class FrameWeights(TableWeights):
     """Weights from a table of all frames, whose mean over those that are trained on is one.
 
     Args:
@@ -42,26 +39,20 @@ class FrameWeights(Weighting):
         scale: str = "episode",
         least_effective_share: float = 0.2,
     ) -> None:
+        super().__init__()
         if not scores:
             raise ConfigError(f"weighting.scores is {scores}; {', '.join(SCORES)} or names of measures are needed.")
         self.scores, self.temperature, self.scale = scores, temperature, scale
         self.least_effective_share = least_effective_share
-        self._table = torch.ones(0)
-        self._metrics: dict[str, float] = {}
 
-    def begin(self, policy: Policy, sources: Sources) -> None:
-        """Weigh every frame.
+    def weigh(self, sources: Sources) -> np.ndarray:
+        """See ``TableWeights.weigh``.
 
         Raises:
             ConfigError: a score that does not exist.
             DatasetError: the datasets lack what the score needs.
         """
-        self._sources = sources
-        found = self._weights(Concatenated(sources.datasets))
-        mean = found.mean() if sources.chosen is None else found[sources.chosen].mean()
-        self._table = torch.from_numpy((found / mean).astype(np.float32)).to(policy.device)
-
-    def _weights(self, dataset: Recorded) -> np.ndarray:
+        dataset = Concatenated(sources.datasets)
         if isinstance(self.scores, str):
             if self.scores not in SCORES:
                 raise ConfigError(
@@ -75,20 +66,3 @@ class FrameWeights(Weighting):
             self.scale,
             least_effective_share=self.least_effective_share,
         )
-
-    def read(self, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Frames alone."""
-        return {"index": part["index"]}
-
-    def __call__(self, seen: Mapping[str, Tensor], losses: Tensor) -> Tensor:
-        """The table's weights."""
-        weight_B = self._table[seen["index"]]
-        self._metrics = {
-            "effective_share": effective_share(weight_B),
-            **{f"weight/{name}": value for name, value in self._sources.means(seen["index"], weight_B).items()},
-        }
-        return weight_B.to(losses.dtype)
-
-    def metrics(self) -> dict[str, float]:
-        """See ``Weighting.metrics``."""
-        return self._metrics

@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import ConfigError, nearest
 from praxon.learning.interactive.gates import Always, Gate, Mixture
-from praxon.learning.interactive.records import EXPERT_ACTION, driven_by_expert
+from praxon.learning.interactive.lessons import Lessons, everything, of_the_expert
+from praxon.learning.interactive.records import EXPERT_ACTION
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,10 @@ class Method:
     not_by_hand: str = ""
     online: "Online | None" = None
 
-    def keep(self, dataset: LeRobotDataset) -> np.ndarray | None:
-        """Which frames are samples (num_frames,); all where ``None``."""
-        return driven_by_expert(dataset.columns) if self.only_interventions else None
+    @property
+    def lessons(self) -> Lessons:
+        """What a round's training learns from; of methods that learn while they act, if that alone is learned again."""
+        return Lessons(of_the_expert, cut=True) if self.only_interventions else Lessons(everything)
 
     def spent(self, steps: int, intervened: int) -> int:
         """Labels that an episode of so many steps took the expert, of which so many under its control."""

@@ -5,7 +5,7 @@ what followed: whether the expert took over. Killed and started again, it goes o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from praxon.contract import Feature, PolicyContract
 from praxon.learning.interactive.foresight import Foresight
+from praxon.learning.interactive.gates import Never
 from praxon.learning.interactive.operators import Help
 from praxon.learning.interactive.records import IS_INTERVENTION, Step, columns, record_features
 from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
@@ -108,15 +109,51 @@ class StepJournal:
 
 @dataclass(frozen=True)
 class Quota:
-    """When the actor is done, whichever comes first; an episode that has begun is finished.
+    """When the actor is done; an episode that has begun is finished.
 
     Args:
         labels: steps of the expert.
-        env_steps: steps.
+        env_steps: steps, after which nothing more begins.
+        practice: episodes after the labels, in which nobody helps.
     """
 
     labels: int
     env_steps: int
+    practice: int = 0
+
+
+@dataclass
+class Done:
+    """What was done of a quota.
+
+    Args:
+        labels: steps of the expert.
+        episodes: that have begun.
+        practised: of them, that began when the labels had been given.
+    """
+
+    labels: int = 0
+    episodes: int = 0
+    practised: int = 0
+
+    @classmethod
+    def before(cls, steps: np.ndarray, quota: Quota) -> "Done":
+        """From the steps of a journal."""
+        done = cls()
+        for episode in np.unique(steps[EPISODE]):
+            done.add(int(steps[steps[EPISODE] == episode][IS_INTERVENTION].sum()), quota)
+            done.episodes = int(episode) + 1
+        return done
+
+    def add(self, labels: int, quota: Quota) -> None:
+        """One more episode, in which the expert gave so many labels."""
+        self.practised += not self.helped(quota)
+        self.labels += labels
+        self.episodes += 1
+
+    def helped(self, quota: Quota) -> bool:
+        """Whether the expert helps in the next episode."""
+        return self.labels < quota.labels
 
 
 def act(
@@ -128,6 +165,8 @@ def act(
     quota: Quota,
 ) -> dict[str, Any]:
     """Run episodes until the quota is met, and leave ``actor.done`` in the folder.
+
+    Where nobody helps, whoever would have judges: an episode that is not solved when its time runs out has failed.
 
     Args:
         world: where.
@@ -141,21 +180,24 @@ def act(
     runtime = LearningRuntime(policy, weights)
     # Chunks do not fade into each other here: what is carried out is what critics judge.
     policy_agent = ChunkAgent(runtime, world.contract, blend_steps=0)
-    agent = SupervisedAgent(policy_agent, helper.expert, helper.gate, Foresight(world))
-    execute = policy.contract.chunk.num_execute
-    dtype = step_dtype(world.contract, execute)
+    helped = SupervisedAgent(policy_agent, helper.expert, helper.gate, Foresight(world))
+    alone = SupervisedAgent(policy_agent, helper.expert, Never())
+    dtype = step_dtype(world.contract, policy.contract.chunk.num_execute)
     with JournalWriter(folder / JOURNAL, dtype, quota.env_steps + world.step_limit) as writer:
-        before = read_journal(folder / JOURNAL, dtype)
-        labels = int(before[IS_INTERVENTION].sum())
-        episode = int(before[EPISODE][-1]) + 1 if len(before) else 0
-        while labels < quota.labels and writer.count < quota.env_steps and episode < len(seeds):
-            steps = StepJournal(writer, world.contract, episode, lambda: weights.version)
-            rollout = roll_out(
-                world, agent, seeds[episode], watch=steps, attendant=helper.attendant, gives_up=helper.gives_up
-            )
+        done = Done.before(read_journal(folder / JOURNAL, dtype), quota)
+        while writer.count < quota.env_steps and done.episodes < len(seeds):
+            steps = StepJournal(writer, world.contract, done.episodes, lambda: weights.version)
+            seed = seeds[done.episodes]
+            if done.helped(quota):
+                rollout = roll_out(
+                    world, helped, seed, watch=steps, attendant=helper.attendant, gives_up=helper.gives_up
+                )
+            elif done.practised < quota.practice:
+                rollout = roll_out(world, alone, seed, watch=steps, gives_up=True)
+            else:
+                break
             steps.finish({name: values[-1] for name, values in rollout.frames.items()})
-            labels += rollout.intervened
-            episode += 1
-    agent.policy.close()
+            done.add(rollout.intervened, quota)
+    policy_agent.close()
     (folder / DONE).write_text("done\n")
-    return {"episodes": episode, "labels": labels}
+    return asdict(done)

@@ -50,7 +50,7 @@ class Work:
         operator, gate: configs of who helps, and when; no gate where the operator says that.
         classifier: folder of a success classifier that judges instead of the world; the world where ``None``.
         seeds: of the episodes.
-        labels, env_steps: when the actor is done, see ``actor.Quota``.
+        labels, env_steps, practice: when the actor is done, see ``actor.Quota``.
         demonstrations: folders of datasets that are given.
         earlier: folders of datasets of earlier rounds.
         reward: config of the ``Reward``.
@@ -76,6 +76,7 @@ class Work:
     schedule: Mapping[str, Any]
     prefer_interventions: bool
     seed: int
+    practice: int = 0
     classifier: str | None = None
     demonstrations: Sequence[str] = ()
     earlier: Sequence[str] = ()
@@ -222,7 +223,7 @@ def act_there(folder: Path) -> None:
         world.verdict = LearnedReward(load_classifier(Path(work.classifier)), world.contract)
     gate = None if work.gate is None else build_part(work.gate, Gate)
     helper = build_part(work.operator, Operator).at(world, work.skill, gate)
-    act(world, policy, helper, folder, work.seeds, Quota(work.labels, work.env_steps))
+    act(world, policy, helper, folder, work.seeds, Quota(work.labels, work.env_steps, work.practice))
 
 
 def learn_there(folder: Path) -> None:

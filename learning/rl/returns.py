@@ -5,19 +5,15 @@ With r the rewards of a method and G_t = sum_i discount^i r_{t+i}, frame t weigh
 what somebody had to step in after counts less, also where it was the expert's.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
-import torch
-from torch import Tensor
 
 from praxon.errors import ConfigError
 from praxon.learning.rl.decisions import Reward, with_records
-from praxon.learning.weighting import Sources, Weighting, effective_share
-from praxon.policies.base import Policy
+from praxon.learning.table_weights import TableWeights
+from praxon.learning.weighting import Sources
 
 
-class ReturnWeights(Weighting):
+class ReturnWeights(TableWeights):
     """exp(beta G) of every frame, with a mean of one over those that are trained on.
 
     Args:
@@ -30,16 +26,15 @@ class ReturnWeights(Weighting):
     """
 
     def __init__(self, reward: Reward, discount: float, beta: float) -> None:
+        super().__init__()
         if not 0 < discount <= 1:
             raise ConfigError(f"Returns are discounted by {discount}; more than 0 and at most 1 is needed.")
         if not (0 <= beta < np.inf):
             raise ConfigError(f"refit_beta is {beta}; a number of at least 0 is needed.")
         self.reward, self.discount, self.beta = reward, discount, beta
-        self._table = torch.ones(0)
-        self._metrics: dict[str, float] = {}
 
-    def begin(self, policy: Policy, sources: Sources) -> None:
-        """Weigh every frame of all datasets."""
+    def weigh(self, sources: Sources) -> np.ndarray:
+        """See ``TableWeights.weigh``."""
         found = []
         for dataset in sources.datasets:
             for episode in range(len(dataset.episode_lengths)):
@@ -47,24 +42,7 @@ class ReturnWeights(Weighting):
                 columns = {name: values[part] for name, values in dataset.columns.items()}
                 rewards = self.reward.steps(with_records(columns, part.stop - part.start))
                 found.append(np.exp(self.beta * returns(rewards, self.discount)))
-        weights = np.concatenate(found)
-        mean = weights.mean() if sources.chosen is None else weights[sources.chosen].mean()
-        self._sources = sources
-        self._table = torch.from_numpy((weights / mean).astype(np.float32)).to(policy.device)
-
-    def read(self, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Frames alone."""
-        return {"index": part["index"]}
-
-    def __call__(self, seen: Mapping[str, Tensor], losses: Tensor) -> Tensor:
-        """The table's weights."""
-        weight_B = self._table[seen["index"]]
-        self._metrics = {"effective_share": effective_share(weight_B)}
-        return weight_B.to(losses.dtype)
-
-    def metrics(self) -> dict[str, float]:
-        """See ``Weighting.metrics``."""
-        return self._metrics
+        return np.concatenate(found)
 
 
 def returns(rewards: np.ndarray, discount: float) -> np.ndarray:

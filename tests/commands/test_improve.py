@@ -113,6 +113,31 @@ def test_who_learns_while_acting_leaves_a_bundle_that_is_served_as_any_other(sta
     praxon("eval", f"bundle={tmp_path / 'bundle'}", "episodes=1", f"run_dir={tmp_path / 'e'}")
 
 
+def test_when_the_labels_are_given_the_policy_practises_alone_and_is_told_what_failed(start, tmp_path):
+    gate = ["gate=random", "gate.rate=0.1", "gate.steps=6"]
+    practice = ["practice=3", "refit=solved"]
+    praxon(*start, "method=rlif", "rounds=1", *practice, *gate, *CRITICS, f"run_dir={tmp_path}")
+    dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
+    episodes = []
+    for number in range(dataset.num_episodes):
+        part = dataset.episode_slice(number)
+        episodes.append(
+            {name: values[part].reshape(-1) for name, values in dataset.columns.items() if values[0].size == 1}
+        )
+    labels = np.cumsum([each["is_intervention"].sum() for each in episodes])
+    assert (labels[:-4] < 30).all()
+    assert labels[-4] >= 30  # the last with help
+    for each in episodes[-3:]:
+        assert each["is_intervention"].sum() == 0
+        solved = each["next.success"].any()
+        assert each["next.terminal"][-1] == 1  # judged, so that nothing follows
+        assert each["pre_intervention"][-1] == (not solved)
+    after = rounds_of(tmp_path)[1]
+    assert after["episodes"] == len(episodes)
+    solved = [each for each in episodes if each["next.success"].any()]
+    assert after["samples"] == sum(len(each["next.success"]) for each in solved)
+
+
 @pytest.mark.parametrize(
     "place",
     [
@@ -259,7 +284,11 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["method=rlif", "learner.blame_steps=0"], "blamed on 0 steps"),
         (["method=rlif", "refinement.knots=9"], "1 to 4 knots are needed"),
         (["method=rlif", "refinement=dsrl"], "refit=false leaves it as it is"),
-        (["method=rlif", "refit=true"], "refit is 'True'; returns, expert or false is needed"),
+        (["method=rlif", "refit=true"], "refit is 'True'; solved, returns, expert or false is needed"),
+        (["method=rlif", "refit=[returns]"], "solved, returns, expert or false is needed"),
+        (["method=rlif", "practice=-1"], "practice is -1; at least 0"),
+        (["method=rlif", "practice=null"], "practice is null"),
+        (["method=hg_dagger", "practice=2"], "practice is of rlif and hil_serl"),
         (["method=rlif", "refit_beta=-1"], "refit_beta is -1"),
         (["method=hg_dagger", "classifier=nowhere"], "A classifier judges for rlif and hil_serl"),
         (["method=rlif", "env_steps=0"], "env_steps is 0"),

@@ -9,6 +9,7 @@ import pytest
 from praxon.errors import ConfigError, RobotError
 from praxon.learning.interactive.experience import Experience
 from praxon.learning.interactive.gates import Always, Discrepancy, Mixture, Moment, Never, Random, Stalled
+from praxon.learning.interactive.lessons import of_solved_episodes
 from praxon.learning.interactive.methods import method_of
 from praxon.learning.interactive.records import Step, before_takeovers, columns, driven_by_expert, record_features
 from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
@@ -77,10 +78,20 @@ def test_what_the_expert_drove_is_read_back_as_it_was_recorded(world):
     recorded = columns(world.contract, steps(world, [0, 1, 1, 0]), ended=False)
     assert driven_by_expert(recorded).tolist() == [False, True, True, False]
     watched = SimpleNamespace(columns=recorded)
-    assert method_of("hg_dagger").keep(watched).tolist() == [False, True, True, False]
-    assert method_of("dagger").keep(watched) is None
+    assert method_of("hg_dagger").lessons.keep(watched).tolist() == [False, True, True, False]
+    assert method_of("dagger").lessons.keep(watched) is None
     shown = Experience([], [watched], None, 0).shown()
     assert [frames.tolist() for _, frames in shown] == [[1, 2]]
+
+
+def test_of_episodes_that_were_solved_every_step_is_a_lesson_whoever_drove(world):
+    one = columns(world.contract, steps(world, [0, 1, 0], success_at=2), ended=True)
+    two = columns(world.contract, steps(world, [1, 1]), ended=False)
+    three = columns(world.contract, steps(world, [0, 0, 0, 0], success_at=1), ended=False)  # solved, and lost again
+    joined = {name: np.concatenate([one[name], two[name], three[name]]) for name in one}
+    ends = [0, 3, 5, 9]
+    watched = SimpleNamespace(columns=joined, num_episodes=3, episode_slice=lambda n: slice(ends[n], ends[n + 1]))
+    assert of_solved_episodes(watched).tolist() == [True] * 3 + [False] * 2 + [True] * 4
 
 
 def test_an_episode_that_ran_out_of_time_is_not_one_that_ended(world):

@@ -46,7 +46,7 @@ def demonstration(length):
 
 
 def weights(weighting, *datasets, chosen=None):
-    weighting.begin(SimpleNamespace(device="cpu"), Sources(datasets=datasets, chosen=chosen))
+    weighting.begin(SimpleNamespace(device="cpu"), Sources(("given", "watched"), datasets, chosen))
     index = torch.arange(int(sum(each.episode_lengths.sum() for each in datasets)))
     return weighting({"index": index}, torch.zeros(len(index))).numpy()
 
