@@ -34,7 +34,10 @@ benchmark: $(SETUP)
 	$(VENV)/bin/praxon bench policies study=every_policy out=benchmarks/results/policies_every_policy.json
 	$(PYTHON) benchmarks/act_execution.py
 	$(PYTHON) benchmarks/images.py
+	$(PYTHON) benchmarks/ptr.py
+	$(PYTHON) benchmarks/ptr.py --task "metaworld task.env_name=pick-place-v3" --seeds 0 1
 	$(PYTHON) benchmarks/dagger.py
+	$(PYTHON) benchmarks/rlif.py
 	$(PYTHON) benchmarks/rlpd.py
 	$(PYTHON) benchmarks/rl_actor_speed.py
 	$(PYTHON) benchmarks/render.py

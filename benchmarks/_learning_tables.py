@@ -1,4 +1,4 @@
-"""Sections of the page of figures on learning loops: what labels are worth, what critics learn, what a learner costs its actor."""
+"""Sections of the page of figures on learning loops: weights, what labels are worth, what critics learn, what a learner costs."""
 
 from typing import Any
 
@@ -12,6 +12,77 @@ METHODS = {
 }
 
 
+def points(row: dict[str, Any] | None) -> str:
+    """A difference of success on the same starts, in points, with its interval; nothing where there is none."""
+    if row is None or "difference" not in row:
+        return ""
+    low, high = (100 * side for side in row["difference_interval_95"])
+    return f"{100 * row['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def ptr(result: dict[str, Any]) -> str:
+    """Ways of weighting on bad and on sound demonstrations."""
+
+    def body(kind: str) -> str:
+        rows = [row for row in result["rows"].values() if row["data"] == kind]
+        return "\n".join(
+            f"| {row['way']} | {' / '.join(map(str, row['by_seed']))} | {row['successes']} of {row['episodes']} "
+            f"({interval(row)}) | {points(row) if row['way'] != 'uniform' else ''} |"
+            for row in rows
+        )
+
+    tables = "\n\n".join(
+        f"| {kind} | by seed | solved | over uniform |\n| --- | --- | --- | --- |\n{body(kind)}"
+        for kind in dict.fromkeys(row["data"] for row in result["rows"].values())
+    )
+    task = result["task"].split("=")[-1]
+    return f"""## Weights where demonstrations are bad: `{task}`
+
+`benchmarks/ptr.py --task "{result["task"]}"`: 80 demonstrations, 30 % of them with noise on the actions and 25 %
+ending early, and 20 episodes of an expert of skill 0.6, failures included; or 100 sound ones. {result["steps"]} steps of
+the flow policy, {len(result["seeds"])} seeds of data, training and starts, {result["episodes"]} starts a seed; differences
+on the same starts, in points.
+
+{tables}
+
+{machine(result)}
+"""
+
+
+def rlif(result: dict[str, Any]) -> str:
+    """Methods with the same budget of labels, by the expert's skill."""
+
+    def body(cell: dict[str, Any]) -> str:
+        return "\n".join(
+            f"| {name} | {' / '.join(map(str, row['by_seed']))} | {row['successes']} of {row['episodes']} ({interval(row)}) | "
+            f"{points(row.get('over HG-DAgger'))} | {points(row.get('over expert'))} | {spent(row)} |"
+            for name, row in cell.items()
+        )
+
+    def spent(row: dict[str, Any]) -> str:
+        runs = row.get("runs", [])
+        counts = " / ".join(str(run["rounds"][-1]["labels_so_far"]) for run in runs)
+        minutes = " / ".join(f"{run['seconds'] / 60:.0f}" for run in runs)
+        return f"{counts} | {minutes}"
+
+    tables = "\n\n".join(
+        f"| {name} | by seed | solved | over HG-DAgger | over the expert | labels | minutes |\n"
+        f"| --- | --- | --- | --- | --- | --- | --- |\n{body(cell)}"
+        for name, cell in result["cells"].items()
+    )
+    return f"""## An expert who is no better
+
+`benchmarks/rlif.py`: `{result["task"]}`; ten demonstrations of an expert of that skill and the policy trained on them;
+then {result["rounds"]} rounds of {result["labels"]} labels, with {result["steps"]} steps of training each. RLIF and HIL-SERL
+with `{result["more"]}`.
+{result["episodes"]} starts a seed, {len(result["seeds"])} seeds; differences on the same starts, in points.
+
+{tables}
+
+{machine(result)}
+"""
+
+
 def dagger(result: dict[str, Any]) -> str:
     """Success over labels."""
     rows = result["rows"]
@@ -21,22 +92,17 @@ def dagger(result: dict[str, Any]) -> str:
             ", ".join(f"{each['successes']} ({each['labels_so_far']})" for each in curve) for curve in row["curves"]
         )
 
-    def last(row: dict[str, Any]) -> str:
-        if "difference" not in row:
-            return ""
-        low, high = (100 * side for side in row["difference_interval_95"])
-        return f"{100 * row['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
-
     body = "\n".join(
-        f"| {METHODS[name]} | {curves(row)} | {row['successes']} of {row['episodes']} ({interval(row)}) | {last(row)} |"
+        f"| {METHODS[name]} | {curves(row)} | {row['successes']} of {row['episodes']} ({interval(row)}) | {points(row)} |"
         for name, row in ((name, rows[name]) for name in METHODS if name in rows)
     )
     expert = rows["expert"]
+    going_on = "begins anew" if result["fresh"] else "goes on with the weights of the one before"
     return f"""## What an expert's labels are worth
 
 `benchmarks/dagger.py`: `{result["task"]}`, {len(result["seeds"])} seeds, each with its own ten demonstrations, first policy
 and starts; {result["labels"]} labels and {result["steps"]} steps of training a round, which
-goes on with the weights of the one before. In the second column, of 100 starts after each round,
+{going_on}. In the second column, of {result["eval_episodes"]} starts after each round,
 how many were solved, and in brackets the labels so far, seed by seed; then the last policies on
 {result["episodes"]} starts a seed, and their difference to demonstrations on the same starts, in points. The expert solves
 {expert["successes"]} of {expert["episodes"]}.

@@ -18,6 +18,8 @@ from _study import begun, difference, once, successes
 
 from praxon.sim.statistics import success_summary
 
+ALWAYS = {"fresh": False, "eval_episodes": 100}
+"""Few steps of training suffice where each round goes on with the weights of the one before."""
 METHODS = ("bc", "dagger", "hg_dagger", "thrifty_dagger")
 
 
@@ -54,8 +56,8 @@ def settings(asked: Any, method: str, start: Path, seed: int) -> list[str]:
     """Of an improvement."""
     found = [f"method={method}", f"bundle={start / 'start' / 'bundle'}", f"dataset={start / 'ten' / 'dataset'}"]
     found += [f"rounds={asked.rounds}", f"labels={asked.labels}", f"steps={asked.steps}", f"seed={seed}"]
-    # Few steps of training suffice where each round goes on with the weights of the one before.
-    found += [f"workers={asked.workers}", "training.tensorboard=false", "fresh=false", "eval_episodes=100"]
+    found += [f"workers={asked.workers}", "training.tensorboard=false"]
+    found += [f"{name}={str(value).lower()}" for name, value in ALWAYS.items()]
     return found + ([f"gate={asked.gate}"] if method == "hg_dagger" else [])
 
 
@@ -78,7 +80,7 @@ def summed(asked: Any, rows: dict[str, list[Any]], curves: dict[str, list[Any]])
         if name not in ("expert", "bc") and len(rows.get("bc", [])) == len(results):
             found[name] |= difference(successes(rows["bc"]), solved)
     kept = ("task", "seeds", "rounds", "labels", "steps", "episodes", "gate")
-    return {**{name: getattr(asked, name) for name in kept}, "rows": found}
+    return {**{name: getattr(asked, name) for name in kept}, **ALWAYS, "rows": found}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes benchmarks/README.md, and the tables of docs/policies.md, engine.md and improve.md, from results/*.json.
+"""Writes benchmarks/README.md, and the tables of docs/policies.md, engine.md, weighting.md and improve.md, from results/*.json.
 
 No figure is typed by hand.
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from _learning_tables import dagger, rl_actor_speed, rlpd
+from _learning_tables import dagger, ptr, rl_actor_speed, rlif, rlpd
 from _tables import interval, machine
 
 from praxon.sim.statistics import wilson_interval
@@ -40,7 +40,7 @@ def main() -> None:
     (HERE / "README.md").write_text("\n".join(parts))
     print(HERE / "README.md")
     sections = {name: section(results[name]) for name, section in SECTIONS.items() if name in results}
-    for page in ("policies.md", "engine.md", "improve.md"):
+    for page in ("policies.md", "engine.md", "weighting.md", "improve.md"):
         fill(HERE.parent / "docs" / page, sections)
 
 
@@ -514,7 +514,10 @@ SECTIONS = {
     "engine_success": engine_success,
     "real_time_chunking": real_time_chunking,
     "lerobot_denoising": lerobot_denoising,
+    "ptr_pick_place": ptr,
+    "ptr_pick-place-v3": ptr,
     "dagger_lift": dagger,
+    "rlif_lift": rlif,
     "rl_actor_speed": rl_actor_speed,
     "rlpd_HalfCheetah-v5": rlpd,
     "augmentation": augmented,

@@ -33,8 +33,10 @@ MORE = (
     "practice=60 refit=solved refinement=best_of_n learner.updates=1 learner.updates_per_decision=4 learner.first=300"
 )
 """Few updates: two cores have twenty minutes."""
-RATE = "training.learning_rate=2e-3"
+ALL = "training.learning_rate=2e-3"
 """Of every method: rounds are short."""
+EVALUATED = 100
+"""Starts after each round."""
 USUAL = ("BC", "HG-DAgger", "RLIF", "HIL-SERL")
 
 
@@ -74,19 +76,20 @@ def main() -> None:
 
 def about(asked: Any) -> dict[str, Any]:
     """What was asked, for the record."""
-    return {name: value for name, value in vars(asked).items() if name not in ("folder", "workers")}
+    found = {name: value for name, value in vars(asked).items() if name not in ("folder", "workers")}
+    return {**found, "all": ALL, "eval_episodes": EVALUATED}
 
 
 def settings(asked: Any, way: str, start: Path, skill: float, seed: int) -> list[str]:
     """Of an improvement."""
     found = [f"bundle={start / 'start' / 'bundle'}", f"dataset={start / 'ten' / 'dataset'}"]
     found += [f"rounds={asked.rounds}", f"labels={asked.labels}", f"steps={asked.steps}", f"seed={seed}"]
-    found += [f"skill={skill}", f"workers={asked.workers}", "training.tensorboard=false", *RATE.split()]
+    found += [f"skill={skill}", f"workers={asked.workers}", "training.tensorboard=false", *ALL.split()]
     if way not in ("BC", "HG-DAgger"):
         found += asked.more.split()
     if "gate=value" in WAYS[way]:
         found += asked.gate.split()
-    return [*found, *WAYS[way], "eval_episodes=100"]
+    return [*found, *WAYS[way], f"eval_episodes={EVALUATED}"]
 
 
 def run_of(improved: dict[str, Any]) -> dict[str, Any]:
