@@ -30,7 +30,7 @@ WAYS = {
 GATE = "gate.gap=0.06 gate.back=1.0 gate.steps=4"
 """Gives back soon: more of what the policy does by itself for the same labels."""
 MORE = (
-    "practice=60 refit=solved refinement=best_of_n learner.updates=1 learner.updates_per_decision=4 learner.first=300"
+    "practice=60 refit=solved refinement=best_of_n learner.updates=1 learner.updates_per_decision=1 learner.first=300"
 )
 """Few updates: two cores have twenty minutes."""
 ALL = "training.learning_rate=2e-3"
