@@ -2,19 +2,23 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import open_dict
 
 from praxon.commands._hydra import Config, compose_config
+from praxon.commands._improvable import require_improvable, require_learnable
+from praxon.commands._learner import learner_of, lessons_of, save_start
 from praxon.commands._ledger import Ledger
-from praxon.commands._run import console, plain, progress_bar, require, require_numbers, task_of, write_json
+from praxon.commands._run import plain, progress_bar, require, task_of, write_json
 from praxon.commands._windows import joined_windows
 from praxon.sim.factory import make_world
 from praxon.sim.seeds import Purpose, episode_seeds
 
 if TYPE_CHECKING:
+    from praxon.learning.interactive.counts import Counts
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.lessons import Lessons
     from praxon.learning.interactive.methods import Method, Online
@@ -37,8 +41,6 @@ class Improver:
         import torch
 
         from praxon.datasets.lerobot_reader import LeRobotDataset
-        from praxon.learning.interactive.gates import Gate
-        from praxon.learning.interactive.records import record_features
         from praxon.policies.bundle import load_bundle
 
         torch.set_num_threads(config.threads)
@@ -61,7 +63,12 @@ class Improver:
             load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
         if method.online is None:
             self.help = operator.at(self.world, config.skill, gate)
+            self._gate(1)  # refuses what cannot be mixed
         else:  # the process that acts has the operator's device
+            require(
+                operator.gated or not config.practice,
+                "practice is of scripted operators: a person who does not help would have to say all the same what failed.",
+            )
             operator.require(self.world, config.skill)
         self.demonstrations = [] if config.dataset is None else [LeRobotDataset(Path(str(config.dataset)))]
         for dataset in self.demonstrations:
@@ -70,85 +77,15 @@ class Improver:
                 dataset.contract.task == self.world.contract.task,
                 f"The demonstrations in '{dataset.root}' are of task '{dataset.contract.task}', not '{self.world.contract.task}'.",
             )
+        require_improvable(config, method, gate, start, self.world, self.demonstrations)
         if method.online is not None:
-            self._require_online(start, method.online)
-        else:
-            require(
-                not config.practice,
-                f"practice is of rlif and hil_serl: {method.name} has nothing to learn from what nobody helped with.",
-            )
-            require(
-                getattr(start.policy, "movable", True),
-                f"This bundle's critics see as the policy below does, or choose its noise, and {method.name} would train it anew; "
-                "rlif and hil_serl with refit=false leave it as it is.",
-            )
-        if gate is not None:
-            gate.require(start.contract, self.demonstrations, self.world)
-            require(
-                method.online is None or type(gate).prepare is Gate.prepare,
-                f"The gate {type(gate).__name__} learns between rounds, and {method.name} learns within; gate=stalled would do.",
-            )
-        if not self.demonstrations:
-            console.print(
-                "No demonstrations were given (dataset=<folder>): what the expert does from now on is all that is learned from."
-            )
-        lacking = set(start.policy.needs().extras) - {
-            each.name for each in record_features(self.world.contract, start.contract.chunk.num_execute)
-        }
-        require(
-            not lacking,
-            f"This policy learns from the column {', '.join(sorted(lacking))}, which is not recorded while it is watched.",
-        )
-        if start.engine.get("cache") is not None:
-            console.print(
-                "The bundle's cache schedule is of its weights, and left out; praxon calibrate makes another."
-            )
-        named = [name for name in ("density",) if name in ((start.engine.get("serving") or {}).get("selection") or {})]
-        require(
-            not named,
-            "This bundle chooses by a density of its own weights, which training changes; serving={candidates:1} first.",
-        )
-
-    def _require_online(self, start: "Bundle", online: "Online") -> None:
-        """Refuse now what actor or learner would refuse after the first evaluation."""
-        import tempfile
-
-        from praxon.policies.bundle import load_bundle
-        from praxon.policies.refined import RefinedPolicy
-
-        config = self.config
-        learner_of(config, online)
-        self.lessons = lessons_of(config, self.method, online)
-        for name in ("env_steps", "practice"):
-            require(config[name] is not None, f"{name} is null; a number is needed.")
-        require_numbers(config, env_steps=1, practice=0)
-        made = [feature.name for feature in start.contract.observations if feature.is_goal or feature.kind == "task"]
-        require(
-            not made,
-            f"This policy is told {', '.join(made)}, which is not recorded while it is watched; {self.method.name} takes policies "
-            "that see observations alone.",
-        )
-        if online.prefer_interventions:
-            for dataset in self.demonstrations:
-                require(
-                    "next.success" in dataset.columns,
-                    f"The demonstrations in '{dataset.root}' do not say whether they were solved, and {self.method.name} is paid "
-                    "for that; praxon collect rewards=true records it.",
-                )
-        with tempfile.TemporaryDirectory() as folder:
-            _refined(config, start, Path(folder) / "bundle")
-            refined = load_bundle(Path(folder) / "bundle").policy
-        assert isinstance(refined, RefinedPolicy)
-        require(
-            refined.movable or self.lessons is None,
-            "The policy below cannot be trained anew here: critics see pictures as it does, or the actor chooses its noise; "
-            "refit=false leaves it as it is.",
-        )
-        if isinstance(start.policy, RefinedPolicy):
-            console.print("This bundle is refined already: refinement, critics and widths are its own.")
+            learner_of(config, method.online)
+            self.lessons = lessons_of(config, method, method.online)
+            require_learnable(config, method, start, self.demonstrations, trained_below=self.lessons is not None)
 
     def round(self, number: int, folder: Path) -> dict[str, Any]:
         """Round 0 is the policy as it was given; each other one watches the policy of the one before it."""
+        from praxon.learning.interactive.counts import Counts
         from praxon.policies.bundle import load_bundle
 
         kept = folder / "round.json"
@@ -158,16 +95,18 @@ class Improver:
             return found
         folder.mkdir(parents=True, exist_ok=True)
         result: dict[str, Any] = {"round": number}
-        before = {"labels_so_far": 0, "env_steps_so_far": 0}
+        before, counts = {"labels_so_far": 0, "env_steps_so_far": 0}, Counts()
         if number == 0:
             bundle = load_bundle(Path(str(self.config.bundle)))
             _save(folder / "bundle", bundle, bundle.policy)
-            counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
         else:
             earlier = folder.with_name(f"{number - 1:02d}")
             before = json.loads((earlier / "round.json").read_text())
             if self.method.online is not None:
-                bundle, counts = self._learn_while_acting(number, self.method.online, earlier / "bundle", folder)
+                bundle, counts, versions = self._learn_while_acting(
+                    number, self.method.online, earlier / "bundle", folder
+                )
+                result["versions"] = versions
                 if self.lessons is not None:
                     result |= self._train_below(number, bundle, folder)
                 _save(folder / "bundle", bundle, bundle.policy, self._said(number))
@@ -177,10 +116,10 @@ class Improver:
                 bundle = load_bundle(earlier / "bundle")
                 result |= self._train_below(number, bundle, folder)
                 _save(folder / "bundle", bundle, bundle.policy, self._said(number))
-        result |= counts
-        result["intervention_rate"] = round(counts["intervened"] / max(counts["env_steps"], 1), 4)
+        result |= asdict(counts)
+        result["intervention_rate"] = round(counts.intervention_rate, 4)
         for name in ("labels", "env_steps"):
-            result[f"{name}_so_far"] = before[f"{name}_so_far"] + counts[name]
+            result[f"{name}_so_far"] = before[f"{name}_so_far"] + result[name]
         evaluated = self._evaluate(folder)
         result |= {name: evaluated[name] for name in ("successes", "success_rate", "interval_95")}
         write_json(kept, result)
@@ -198,12 +137,14 @@ class Improver:
     def _gate(self, number: int) -> "Gate":
         """Who drives in a round."""
         own_gate = self.method.own_gate
-        return self.help.gate if own_gate is None else own_gate(number, float(self.config.beta))
+        mixing = {"beta": float(self.config.beta), **plain(self.config.mixing)}
+        return self.help.gate if own_gate is None else own_gate(number, mixing)
 
-    def _watch(self, number: int, bundle: Path, root: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    def _watch(self, number: int, bundle: Path, root: Path) -> tuple["Counts", dict[str, Any]]:
         """Episodes until the expert has given as many labels as asked, on disk one by one; counts, and the gate's report."""
         from praxon.datasets.lerobot_reader import LeRobotDataset
         from praxon.datasets.lerobot_writer import LeRobotWriter
+        from praxon.learning.interactive.counts import Counts
         from praxon.learning.interactive.experience import Experience
         from praxon.learning.interactive.foresight import Foresight
         from praxon.learning.interactive.records import record_features
@@ -220,7 +161,7 @@ class Improver:
         gate.prepare(Experience(self.demonstrations, before, runtime, config.seed + number))
         agent = SupervisedAgent(policy, self.help.expert, gate, Foresight(world))
         seeds = episode_seeds(Purpose.COLLECT, 1_000_003 * (config.seed + 1) + number, EPISODES_AT_MOST)
-        counts = {"episodes": 0, "labels": 0, "interventions": 0, "intervened": 0, "env_steps": 0, "solved": 0}
+        counts, helper = Counts(), self.help
         with (
             LeRobotWriter(
                 root,
@@ -235,48 +176,47 @@ class Improver:
             progress_bar(f"round {number}: watch", config.labels) as advance,
         ):
             for line in ledger.lines:
-                counts = {name: counts[name] + line[name] for name in counts}
+                counts += Counts.read(line)
                 gate.remember(line.get("notes", {}))
-            for seed in seeds[counts["episodes"] :]:
-                if counts["labels"] >= config.labels:
-                    break
-                rollout = roll_out(world, agent, seed, attendant=self.help.attendant, gives_up=self.help.gives_up)
-                while rollout.mark == Mark.DISCARD:
-                    rollout = roll_out(world, agent, seed, attendant=self.help.attendant, gives_up=self.help.gives_up)
-                # Killed between writing an episode and noting it, the run finds it there already, the same to the bit.
-                if counts["episodes"] == writer.num_episodes:
-                    writer.add_episode(rollout.frames, rollout.stamps_ns)
-                length = len(rollout.stamps_ns)
-                line = {
-                    "episodes": 1,
-                    "labels": self.method.spent(length, rollout.intervened),
-                    "interventions": rollout.interventions,
-                    "intervened": rollout.intervened,
-                    "env_steps": length,
-                    "solved": int(rollout.result.success),
-                    "notes": gate.notes(),
-                }
-                ledger.add(line)
-                gate.remember(line["notes"])
-                counts = {name: counts[name] + line[name] for name in counts}
+            while counts.episodes < EPISODES_AT_MOST and counts.labels < config.labels:
+                # Killed between writing an episode and noting it, the run finds it there already. What a script did, it does again
+                # to the bit, and the gate learns of it; a person would do something else.
+                there = counts.episodes < writer.num_episodes
+                if there and helper.attendant is not None:
+                    stored = LeRobotDataset(root)
+                    part = stored.episode_slice(counts.episodes)
+                    frames = {name: values[part] for name, values in stored.columns.items()}
+                else:
+                    rollout = roll_out(
+                        world, agent, seeds[counts.episodes], attendant=helper.attendant, gives_up=helper.gives_up
+                    )
+                    if rollout.mark == Mark.DISCARD:
+                        continue
+                    frames = rollout.frames
+                    if not there:
+                        writer.add_episode(frames, rollout.stamps_ns)
+                found, notes = self.method.counted(Counts.of(frames)), gate.notes()
+                ledger.add({**asdict(found), "notes": notes})
+                gate.remember(notes)
+                counts += found
                 advance(
-                    completed=min(counts["labels"], config.labels),
-                    note=f"{counts['solved']}/{counts['episodes']} solved, {counts['interventions']} takeovers",
+                    completed=min(counts.labels, config.labels),
+                    note=f"{counts.solved}/{counts.episodes} solved, {counts.interventions} takeovers",
                 )
         policy.close()
         return counts, gate.report()
 
     def _learn_while_acting(
         self, number: int, online: "Online", earlier: Path, folder: Path
-    ) -> tuple["Bundle", dict[str, int]]:
-        """Actor and learner side by side, until the expert has given as many labels as asked; the bundle, and counts."""
+    ) -> tuple["Bundle", "Counts", int]:
+        """Actor and learner side by side, until the quota is met; the bundle, counts, and versions of weights that acted."""
         from praxon.learning.rl.process import START, Work
         from praxon.learning.rl.rounds import learn_while_acting, write_rollouts
         from praxon.policies.bundle import load_bundle
 
         config, loop = self.config, folder / "loop"
         if not (loop / START / "manifest.json").exists():
-            _refined(config, load_bundle(earlier), loop / START)
+            save_start(config, load_bundle(earlier), loop / START)
         settings, schedule, gamma = learner_of(config, online)
         rollouts = [str(folder.with_name(f"{before:02d}") / "rollouts") for before in range(1, number)]
         work = Work(
@@ -309,9 +249,10 @@ class Improver:
 
             bundle, learned = learn_while_acting(loop, work, self.world.contract, told)
         about = {"improve": {"method": self.method.name, "round": number, "seed": config.seed}}
-        counts = write_rollouts(folder / "rollouts", loop, self.world, bundle.contract, about)
+        root = folder / "rollouts"
+        counts, versions = write_rollouts(root, loop, self.world, bundle.contract, about, work.quota)
         write_json(folder / "learned.json", learned)
-        return bundle, counts
+        return bundle, counts, versions
 
     def _train_below(self, number: int, bundle: "Bundle", folder: Path) -> dict[str, Any]:
         """Train a bundle's policy in place; of a refined one, the policy below."""
@@ -425,61 +366,6 @@ class Improver:
             described.task, described.robot = self.config.get("task"), self.config.robot
             described.bundle, described.run_dir = str(folder / "bundle"), str(folder / "evaluation")
         return evaluate(described)
-
-
-def lessons_of(config: Config, method: "Method", online: "Online") -> "Lessons | None":
-    """What the policy below is trained on after each round; ``None``: nothing, what was learned while acting is all."""
-    from praxon.learning.interactive.lessons import Lessons, everything, of_solved_episodes
-    from praxon.learning.rl.decisions import Reward
-    from praxon.learning.rl.returns import ReturnWeights
-    from praxon.policies.build import build_part
-
-    require(config.refit_beta is not None, "refit_beta is null; a number is needed.")
-    reward = build_part(online.reward(plain(config.learner)), Reward)
-    weighting = ReturnWeights(reward, online.refit_discount, config.refit_beta)
-    found = {
-        "solved": Lessons(of_solved_episodes),
-        "returns": Lessons(everything, weighting=weighting),
-        "expert": method.lessons,
-        "False": None,
-    }
-    asked = str(config.refit)
-    require(asked in found, f"refit is '{asked}'; solved, returns, expert or false is needed.")
-    return found[asked]
-
-
-def learner_of(config: Config, online: "Online") -> tuple[dict[str, Any], dict[str, Any], float]:
-    """Settings of ``RlpdSettings`` and ``Schedule``, and the discount of a step, from those of the verb."""
-    from praxon.learning.rl.decisions import Reward
-    from praxon.learning.rl.learner import Schedule
-    from praxon.learning.rl.rlpd import RlpdSettings
-    from praxon.policies.build import build_part
-
-    found = plain(config.learner)
-    for name, value in found.items():
-        require(value is not None, f"learner.{name} is null; {name} needs a value.")
-    gamma = found["gamma"]
-    require(
-        isinstance(gamma, int | float) and 0 < gamma < 1,
-        f"learner.gamma is {gamma}; a discount within 0 and 1 is needed.",
-    )
-    schedule = {name: found[name] for name in ("updates_per_decision", "first", "publish_every")}
-    others = ("gamma", "blame_steps", *schedule)
-    settings = {name: value for name, value in found.items() if name not in others}
-    settings |= {"lowest": online.lowest(gamma), "highest": online.highest}
-    RlpdSettings(**settings), Schedule(**schedule)
-    build_part(online.reward(found), Reward)
-    return settings, schedule, gamma
-
-
-def _refined(config: Config, bundle: "Bundle", path: Path) -> None:
-    """Write a bundle as the refined one that actor and learner begin with."""
-    from praxon.learning.rl.rounds import save_refined
-
-    sizes = {name: plain(config.learner)[name] for name in ("critics", "hidden")}
-    save_refined(
-        path, bundle, plain(config.refinement), sizes, config.seed, plain(config.engine) if config.engine else {}
-    )
 
 
 def _tidy(folder: Path) -> None:

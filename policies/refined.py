@@ -27,7 +27,7 @@ from praxon.policies.denoising.continuation import Plan
 from praxon.policies.generative import GenerativePolicy
 from praxon.policies.networks.value import CriticEnsemble
 from praxon.policies.normalizer import is_numeric
-from praxon.policies.refinement import LatentNoise, Refinement, Sizes
+from praxon.policies.refinement import Refinement, Sizes
 
 NEAR_M = 0.1
 """Unit of the distances between things that critics see [m]; they are cut off at ten of it."""
@@ -71,7 +71,7 @@ class RefinedPolicy(Policy):
                 f"{type(below).__name__} draws the same chunk whatever the noise, so that there is nothing to choose among; "
                 "refinement=residual moves it."
             )
-        if isinstance(self.refinement, LatentNoise) and getattr(below, "noise_shape", ())[:-2]:
+        if self.refinement.chooses_noise and getattr(below, "noise_shape", ())[:-2]:
             raise ConfigError(
                 "The steps of this policy's sampler add noise of their own, and dsrl chooses it all at once; a solver without is "
                 "needed: engine={solver:ddim} of a diffusion policy."
@@ -168,7 +168,7 @@ class RefinedPolicy(Policy):
     @property
     def movable(self) -> bool:
         """Whether the policy below may be trained anew without what critics or actor know becoming of another."""
-        return not self._encodes and not isinstance(self.refinement, LatentNoise)
+        return not self._encodes and not self.refinement.chooses_noise
 
     @property
     def _pairs(self) -> list[tuple[str, str]]:

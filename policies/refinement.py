@@ -16,6 +16,7 @@ E critics.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,9 @@ class Refinement(nn.Module, ABC):
             raise ConfigError(f"Refinement draws {candidates!r} candidates; a whole number of at least 1 is needed.")
         self.sizes, self.candidates = sizes, candidates
         self.register_buffer("informed", torch.zeros(()))
+
+    chooses_noise: ClassVar[bool] = False
+    """Whether candidates are drawn from noise that an actor chose: then what it learned is of the policy as it is."""
 
     informed: Tensor
     """1 once something was learned; until then the first candidate is what is done."""
@@ -231,6 +235,8 @@ class LatentNoise(Acting):
         critics: of noise; at least as many as the learner takes the smallest of.
         hidden: widths of actor and noise critics.
     """
+
+    chooses_noise = True
 
     def __init__(
         self,

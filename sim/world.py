@@ -229,7 +229,11 @@ class World(ABC):
             clamped += bool(tick.command.report.causes)
             judgement = self._judge()
             if self.verdict is not None:
-                judgement = replace(judgement, success=self.verdict(self.observe().features).success)
+                solved = self.verdict(self.observe().features).success
+                # A world that ends with what it calls solved has not failed where the verdict does not say so yet.
+                early = judgement.ended and judgement.success and not solved
+                ended, truncated = judgement.ended and not early, judgement.truncated or early
+                judgement = replace(judgement, success=solved, ended=ended, truncated=truncated)
             judged(judgement)
             rewards += judgement.reward
             for name, value in judgement.metrics.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from praxon.errors import ConfigError
+from praxon.errors import ConfigError, nearest
 from praxon.robots.teleoperation.operator import OperatorAgent
 
 if TYPE_CHECKING:
@@ -156,6 +156,33 @@ class Mixture(Gate):
         if moment.step % self.steps == 0:
             self._drives = bool(self._rng.random() < self.beta)
         return self._drives
+
+
+SCHEDULES: dict[str, Callable[[float, int], float]] = {
+    "exponential": lambda beta, number: beta**number,
+    "first": lambda beta, number: float(number == 1),
+    "constant": lambda beta, number: beta,
+}
+"""DAgger's probability that the expert drives, of ``beta`` and the round, from 1 on (Ross et al. 2011, section 3)."""
+
+
+def mixture(schedule: str, beta: float, steps: int, number: int) -> Mixture:
+    """The mixture of a round.
+
+    Args:
+        schedule: of ``SCHEDULES``.
+        beta: what it goes by.
+        steps: control steps between draws: those that are carried out of a chunk, or one.
+        number: of the round, from 1 on.
+
+    Raises:
+        ConfigError: no such schedule, or no probability.
+    """
+    if schedule not in SCHEDULES:
+        raise ConfigError(
+            f"There is no schedule '{schedule}'.{nearest(schedule, SCHEDULES)} There are {', '.join(SCHEDULES)}."
+        )
+    return Mixture(SCHEDULES[schedule](beta, number), steps)
 
 
 class Random(Gate):

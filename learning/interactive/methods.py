@@ -9,11 +9,12 @@ hil_serl        as hg_dagger, and the task's reward                             
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from praxon.errors import ConfigError, nearest
-from praxon.learning.interactive.gates import Always, Gate, Mixture
+from praxon.learning.interactive.counts import Counts
+from praxon.learning.interactive.gates import Always, Gate, mixture
 from praxon.learning.interactive.lessons import Lessons, everything, of_the_expert
 from praxon.learning.interactive.records import EXPERT_ACTION
 
@@ -43,7 +44,7 @@ class Method:
 
     Args:
         name: of it.
-        own_gate: (round, from 1 on; beta) -> who drives in that round; the gate that was chosen where ``None``.
+        own_gate: (round, from 1 on; settings of ``mixture``) -> who drives in that round; the gate that was chosen where ``None``.
         labels: the column that actions are taken from; what was executed where ``None``.
         only_interventions: whether steps that the policy drove are left out.
         usual_gate: name of the gate where none was chosen and one decides.
@@ -52,7 +53,7 @@ class Method:
     """
 
     name: str
-    own_gate: Callable[[int, float], Gate] | None = None
+    own_gate: Callable[[int, Mapping[str, Any]], Gate] | None = None
     labels: str | None = None
     only_interventions: bool = False
     usual_gate: str = "stalled"
@@ -64,9 +65,9 @@ class Method:
         """What a round's training learns from; of methods that learn while they act, if that alone is learned again."""
         return Lessons(of_the_expert, cut=True) if self.only_interventions else Lessons(everything)
 
-    def spent(self, steps: int, intervened: int) -> int:
-        """Labels that an episode of so many steps took the expert, of which so many under its control."""
-        return intervened if self.only_interventions else steps
+    def counted(self, counts: Counts) -> Counts:
+        """Of episodes, with the labels that they took the expert: every step, or those under its control."""
+        return replace(counts, labels=counts.intervened if self.only_interventions else counts.env_steps)
 
 
 def _of_takeovers(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,10 +81,10 @@ def _of_the_task(settings: Mapping[str, Any]) -> dict[str, Any]:
 METHODS = {
     method.name: method
     for method in (
-        Method("bc", lambda number, beta: Always()),
+        Method("bc", lambda number, mixing: Always()),
         Method(
             "dagger",
-            lambda number, beta: Mixture(beta**number),
+            lambda number, mixing: mixture(number=number, **mixing),
             EXPERT_ACTION,
             not_by_hand="asks at every step what would be done, which a person says while driving only",
         ),

@@ -26,7 +26,7 @@ class Help:
         expert: what the helper does.
         gate: when the helper has control.
         attendant: who keeps the world in step with a person; ``None`` where nobody watches.
-        gives_up: whether the helper says that an episode has failed where time runs out unsolved.
+        gives_up: whether the helper blames an episode whose time runs out unsolved, see ``roll_out``.
     """
 
     expert: Agent
@@ -74,8 +74,7 @@ class Scripted(Operator):
     """The world's own expert, whom the gate gives control.
 
     Args:
-        gives_up: whether it says that an episode has failed where time runs out unsolved, as a person would; else nobody waited
-            for what would have come.
+        gives_up: whether it blames the policy for an episode whose time runs out unsolved, as a person would.
     """
 
     def __init__(self, gives_up: bool = False) -> None:

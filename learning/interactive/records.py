@@ -86,8 +86,8 @@ def columns(contract: PolicyContract, steps: list[Step], ended: bool, failed: bo
         contract: of the world.
         steps: at least one.
         ended: whether the last step ended the episode for good: it was solved, or the world said so. Else time ran out.
-        failed: whether somebody ended it because it had failed: the last step, if it was the policy's, is then blamed as one
-            before a takeover is.
+        failed: whether somebody said that it had failed: the last step, if it was the policy's, is then blamed as one before a
+            takeover is.
     """
     intervened = np.array([step.intervened for step in steps])
     last = np.arange(len(steps)) == len(steps) - 1

@@ -8,6 +8,7 @@ import numpy as np
 from praxon.contract import Observation
 from praxon.errors import RobotError
 from praxon.learning.interactive.attendant import Attendant
+from praxon.learning.interactive.counts import Counts
 from praxon.learning.interactive.foresight import Foresight
 from praxon.learning.interactive.gates import Gate, Moment
 from praxon.learning.interactive.records import Step, columns
@@ -81,16 +82,14 @@ class Rollout:
         frames: columns of the dataset (T, *shape).
         stamps_ns: (T,) [ns].
         result: how it went.
-        interventions: takeovers.
-        intervened: steps in which the expert drove.
+        counts: what happened.
         mark: what a person said of it; nothing is kept of one that was to be discarded.
     """
 
     frames: dict[str, np.ndarray]
     stamps_ns: np.ndarray
     result: EpisodeResult
-    interventions: int
-    intervened: int
+    counts: Counts
     mark: Mark = Mark.NONE
 
 
@@ -112,7 +111,8 @@ def roll_out(
         linger_s: how long to go on after success [s].
         watch: told every step once it is over.
         attendant: where a person helps: sees every tick, and may end the episode, whose verdict then counts.
-        gives_up: whether an episode whose time runs out unsolved has failed, in whoever helps's verdict.
+        gives_up: whether whoever helps blames an episode whose time runs out unsolved, as a takeover does. Time has run out all the
+            same, and something could have followed.
     """
     steps: list[Step] = []
     pending: list[Callable[[Judgement], Step]] = []
@@ -148,15 +148,12 @@ def roll_out(
             f"Nothing was done in the episode of seed {seed}: the policy gave no chunk of finite numbers "
             f"({agent.policy.refused_chunks} were refused)."
         )
-    if gives_up and mark == Mark.NONE and not result.success:
-        mark = Mark.FAILURE
     if mark in (Mark.SUCCESS, Mark.FAILURE):
         steps[-1] = replace(steps[-1], success=mark == Mark.SUCCESS)
         result = replace(result, success=mark == Mark.SUCCESS)
     fell = not result.success and ended_there and mark == Mark.NONE
     ended = result.success or fell or mark in (Mark.SUCCESS, Mark.FAILURE)
     # A failure that ends the episode is one that an operator would have prevented: else failing early would cost nothing.
-    frames = columns(world.contract, steps, ended, failed=fell or mark == Mark.FAILURE)
-    driven = np.array([step.intervened for step in steps])
-    takeovers = int(driven[0]) + int(np.count_nonzero(driven[1:] & ~driven[:-1]))
-    return Rollout(frames, np.array([step.stamp_ns for step in steps]), result, takeovers, int(driven.sum()), mark)
+    given_up = gives_up and not ended
+    frames = columns(world.contract, steps, ended, failed=fell or mark == Mark.FAILURE or given_up)
+    return Rollout(frames, np.array([step.stamp_ns for step in steps]), result, Counts.of(frames), mark)

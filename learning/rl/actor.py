@@ -4,10 +4,9 @@ The actor waits for nobody. It reads weights that are newer than its own between
 what followed: whether the expert took over. Killed and started again, it goes on with the next episode.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,15 @@ from praxon.learning.interactive.supervised import SupervisedAgent, roll_out
 from praxon.learning.rl.journal import JournalWriter, read_journal, record_dtype
 from praxon.learning.rl.published import Subscriber
 from praxon.policies.agent import ChunkAgent
+from praxon.policies.durable import replace_file
 from praxon.policies.refined import RefinedPolicy
 from praxon.policies.runtime import PlannedRows
 from praxon.policies.torch_runtime import TorchRuntime
+from praxon.robots.teleoperation.intervention import Mark
 from praxon.sim.world import World
 
 EPISODE, STEP, VERSION, STAMP = "episode", "step", "version", "stamp_ns"
-JOURNAL, WEIGHTS, DONE = "steps.journal", "weights", "actor.done"
+JOURNAL, WEIGHTS, DONE, DISCARDED = "steps.journal", "weights", "actor.done", "actor.discarded"
 LEARNED = ("critics.", "refinement.")
 """Beginnings of the names of what learning changes, and what travels."""
 
@@ -114,11 +115,13 @@ class Quota:
     Args:
         labels: steps of the expert.
         env_steps: steps, after which nothing more begins.
-        practice: episodes after the labels, in which nobody helps.
+        episodes: with help at most: a policy that needs none asks for none.
+        practice: episodes after those, in which nobody helps.
     """
 
     labels: int
     env_steps: int
+    episodes: int
     practice: int = 0
 
 
@@ -128,32 +131,51 @@ class Done:
 
     Args:
         labels: steps of the expert.
-        episodes: that have begun.
-        practised: of them, that began when the labels had been given.
+        helped: episodes with help, whether or not it was needed.
+        practised: episodes without.
+        discarded: episodes that a person wanted to be forgotten; another begins from the same start.
     """
 
     labels: int = 0
-    episodes: int = 0
+    helped: int = 0
     practised: int = 0
+    discarded: int = 0
 
     @classmethod
-    def before(cls, steps: np.ndarray, quota: Quota) -> "Done":
-        """From the steps of a journal."""
+    def before(cls, steps: np.ndarray, discarded: Set[int], quota: Quota) -> "Done":
+        """From the steps of a journal, and which episodes were discarded."""
         done = cls()
         for episode in np.unique(steps[EPISODE]):
-            done.add(int(steps[steps[EPISODE] == episode][IS_INTERVENTION].sum()), quota)
-            done.episodes = int(episode) + 1
+            labels = int(steps[steps[EPISODE] == episode][IS_INTERVENTION].sum())
+            done.add(labels, int(episode) in discarded, quota)
         return done
 
-    def add(self, labels: int, quota: Quota) -> None:
+    def add(self, labels: int, discarded: bool, quota: Quota) -> None:
         """One more episode, in which the expert gave so many labels."""
-        self.practised += not self.helped(quota)
-        self.labels += labels
-        self.episodes += 1
+        if discarded:
+            self.discarded += 1
+        elif self.with_help(quota):
+            self.labels, self.helped = self.labels + labels, self.helped + 1
+        else:
+            self.practised += 1
 
-    def helped(self, quota: Quota) -> bool:
+    def with_help(self, quota: Quota) -> bool:
         """Whether the expert helps in the next episode."""
-        return self.labels < quota.labels
+        return self.labels < quota.labels and self.helped < quota.episodes
+
+    def over(self, quota: Quota) -> bool:
+        """Whether there is no next episode, steps aside."""
+        return not self.with_help(quota) and self.practised >= quota.practice
+
+    @property
+    def start(self) -> int:
+        """Number of the next start."""
+        return self.helped + self.practised
+
+    @property
+    def episode(self) -> int:
+        """Number of the next episode in the journal."""
+        return self.start + self.discarded
 
 
 def act(
@@ -163,17 +185,17 @@ def act(
     folder: Path,
     seeds: Sequence[int],
     quota: Quota,
-) -> dict[str, Any]:
+) -> Done:
     """Run episodes until the quota is met, and leave ``actor.done`` in the folder.
 
-    Where nobody helps, whoever would have judges: an episode that is not solved when its time runs out has failed.
+    In practice whoever would have helped judges: an episode whose time runs out unsolved is blamed, see ``roll_out``.
 
     Args:
         world: where.
         policy: who acts.
-        helper: who helps, and when. An episode that a person discards stays: what was learned of it is not forgotten.
+        helper: who helps, and when.
         folder: of the journal and the weights.
-        seeds: of the episodes, one each.
+        seeds: of the starts; as many as there are episodes in the quota.
         quota: how long.
     """
     weights = Subscriber(folder / WEIGHTS)
@@ -184,20 +206,28 @@ def act(
     alone = SupervisedAgent(policy_agent, helper.expert, Never())
     dtype = step_dtype(world.contract, policy.contract.chunk.num_execute)
     with JournalWriter(folder / JOURNAL, dtype, quota.env_steps + world.step_limit) as writer:
-        done = Done.before(read_journal(folder / JOURNAL, dtype), quota)
-        while writer.count < quota.env_steps and done.episodes < len(seeds):
-            steps = StepJournal(writer, world.contract, done.episodes, lambda: weights.version)
-            seed = seeds[done.episodes]
-            if done.helped(quota):
+        done = Done.before(read_journal(folder / JOURNAL, dtype), discarded_in(folder), quota)
+        while writer.count < quota.env_steps and not done.over(quota):
+            steps = StepJournal(writer, world.contract, done.episode, lambda: weights.version)
+            seed = seeds[done.start]
+            if done.with_help(quota):
                 rollout = roll_out(
                     world, helped, seed, watch=steps, attendant=helper.attendant, gives_up=helper.gives_up
                 )
-            elif done.practised < quota.practice:
-                rollout = roll_out(world, alone, seed, watch=steps, gives_up=True)
             else:
-                break
+                rollout = roll_out(world, alone, seed, watch=steps, gives_up=True)
+            discarded = rollout.mark == Mark.DISCARD
+            if discarded:  # said before its last step is written
+                forgotten = sorted({*discarded_in(folder), done.episode})
+                replace_file(folder / DISCARDED, "\n".join(map(str, forgotten)).encode())
             steps.finish({name: values[-1] for name, values in rollout.frames.items()})
-            done.add(rollout.intervened, quota)
+            done.add(rollout.counts.intervened, discarded, quota)
     policy_agent.close()
     (folder / DONE).write_text("done\n")
-    return asdict(done)
+    return done
+
+
+def discarded_in(folder: Path) -> set[int]:
+    """Episodes of the journal in a folder that a person discarded: learners have met them, and nothing else keeps them."""
+    path = folder / DISCARDED
+    return {int(line) for line in path.read_text().split()} if path.exists() else set()

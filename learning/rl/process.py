@@ -21,11 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from praxon.errors import ConfigError, PraxonError
+
+if TYPE_CHECKING:
+    from praxon.learning.rl.actor import Quota
 
 DESCRIBED, START, RESULT, METRICS = "process.json", "start", "learner.json", "metrics.jsonl"
 ROLES = ("actor", "learner")
@@ -50,7 +53,7 @@ class Work:
         operator, gate: configs of who helps, and when; no gate where the operator says that.
         classifier: folder of a success classifier that judges instead of the world; the world where ``None``.
         seeds: of the episodes.
-        labels, env_steps, practice: when the actor is done, see ``actor.Quota``.
+        labels, env_steps, practice: when the actor is done, see ``actor.Quota``; of the starts, ``practice`` are for that.
         demonstrations: folders of datasets that are given.
         earlier: folders of datasets of earlier rounds.
         reward: config of the ``Reward``.
@@ -81,6 +84,13 @@ class Work:
     demonstrations: Sequence[str] = ()
     earlier: Sequence[str] = ()
     threads: int = 1
+
+    @property
+    def quota(self) -> "Quota":
+        """When the actor is done."""
+        from praxon.learning.rl.actor import Quota
+
+        return Quota(self.labels, self.env_steps, len(self.seeds) - self.practice, self.practice)
 
 
 def write_work(folder: Path, work: Work) -> None:
@@ -207,7 +217,7 @@ def act_there(folder: Path) -> None:
 
     from praxon.learning.interactive.gates import Gate
     from praxon.learning.interactive.operators import Operator
-    from praxon.learning.rl.actor import Quota, act
+    from praxon.learning.rl.actor import act
     from praxon.learning.rl.success import LearnedReward, load_classifier
     from praxon.policies.build import build_part
     from praxon.policies.bundle import load_bundle
@@ -223,7 +233,7 @@ def act_there(folder: Path) -> None:
         world.verdict = LearnedReward(load_classifier(Path(work.classifier)), world.contract)
     gate = None if work.gate is None else build_part(work.gate, Gate)
     helper = build_part(work.operator, Operator).at(world, work.skill, gate)
-    act(world, policy, helper, folder, work.seeds, Quota(work.labels, work.env_steps, work.practice))
+    act(world, policy, helper, folder, work.seeds, work.quota)
 
 
 def learn_there(folder: Path) -> None:
@@ -267,7 +277,16 @@ def learn_there(folder: Path) -> None:
             metrics.flush()
 
         result = learner.run(told)
+    if "critic_loss" not in result:  # all updates were made before this process began
+        result = {**_last_told(folder), **result}
     replace_file(folder / RESULT, json.dumps(result).encode())
+
+
+def _last_told(folder: Path) -> dict[str, Any]:
+    """The last figures of a learner's curve."""
+    lines = (folder / METRICS).read_text().splitlines()
+    figures = json.loads(lines[-1]) if lines else {}
+    return {name: value for name, value in figures.items() if name not in ("update", "version")}
 
 
 def read_work(folder: Path) -> Work:

@@ -5,12 +5,16 @@ With r the rewards of a method and G_t = sum_i discount^i r_{t+i}, frame t weigh
 what somebody had to step in after counts less, also where it was the expert's.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+from torch import Tensor
 
 from praxon.errors import ConfigError
+from praxon.learning.interactive.records import SUCCESS
 from praxon.learning.rl.decisions import Reward, with_records
 from praxon.learning.table_weights import TableWeights
-from praxon.learning.weighting import Sources
+from praxon.learning.weighting import Sources, normalised
 
 
 class ReturnWeights(TableWeights):
@@ -40,9 +44,17 @@ class ReturnWeights(TableWeights):
             for episode in range(len(dataset.episode_lengths)):
                 part = dataset.episode_slice(episode)
                 columns = {name: values[part] for name, values in dataset.columns.items()}
-                rewards = self.reward.steps(with_records(columns, part.stop - part.start))
-                found.append(np.exp(self.beta * returns(rewards, self.discount)))
+                records = with_records(columns, part.stop - part.start)
+                came = returns(self.reward.steps(records), self.discount)
+                solved = np.asarray(records[SUCCESS]).reshape(-1) != 0
+                if solved.any():  # who stays where the task is solved does as well as who gets there
+                    came[solved.argmax() :] = came[solved.argmax()]
+                found.append(np.exp(self.beta * came))
         return np.concatenate(found)
+
+    def __call__(self, seen: Mapping[str, Tensor], losses: Tensor) -> Tensor:
+        """The table's weights, with a mean of one in the batch: rounds draw demonstrations more often than frames alone say."""
+        return normalised(super().__call__(seen, losses))
 
 
 def returns(rewards: np.ndarray, discount: float) -> np.ndarray:

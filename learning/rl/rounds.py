@@ -11,15 +11,19 @@ import torch
 from praxon.contract import PolicyContract
 from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.errors import BundleError
-from praxon.learning.interactive.records import (
-    IS_INTERVENTION,
-    SUCCESS,
-    TERMINAL,
-    TIMEOUT,
-    driven_by_expert,
-    record_features,
+from praxon.learning.interactive.counts import Counts
+from praxon.learning.interactive.records import IS_INTERVENTION, TERMINAL, TIMEOUT, record_features
+from praxon.learning.rl.actor import (
+    EPISODE,
+    JOURNAL,
+    STAMP,
+    VERSION,
+    WEIGHTS,
+    Done,
+    Quota,
+    discarded_in,
+    step_dtype,
 )
-from praxon.learning.rl.actor import EPISODE, JOURNAL, STAMP, VERSION, WEIGHTS, step_dtype
 from praxon.learning.rl.journal import read_journal
 from praxon.learning.rl.process import START, Work, supervise, write_work
 from praxon.learning.rl.published import Subscriber
@@ -111,9 +115,9 @@ class Counted:
 
 
 def write_rollouts(
-    root: Path, folder: Path, world: World, contract: PolicyContract, metadata: Mapping[str, Any]
-) -> dict[str, int]:
-    """The steps of a journal as a dataset, and what happened in them.
+    root: Path, folder: Path, world: World, contract: PolicyContract, metadata: Mapping[str, Any], quota: Quota
+) -> tuple[Counts, int]:
+    """The steps of a journal as a dataset, but for episodes that a person discarded; what happened, and versions of weights.
 
     Args:
         root: of the dataset; one that was begun is gone on with.
@@ -121,10 +125,12 @@ def write_rollouts(
         world: where it happened.
         contract: of the policy.
         metadata: of the dataset.
+        quota: of the actor.
     """
     execute = contract.chunk.num_execute
     records = read_journal(folder / JOURNAL, step_dtype(world.contract, execute))
-    counts = {"episodes": 0, "interventions": 0, "intervened": 0, "env_steps": len(records), "solved": 0}
+    kept = records[~np.isin(records[EPISODE], list(discarded_in(folder)))]
+    counts, done = Counts(), Done()
     extra = record_features(world.contract, execute)
     names = [feature.name for feature in (*world.contract, *extra)]
     with LeRobotWriter(
@@ -136,21 +142,16 @@ def write_rollouts(
         metadata=metadata,
         resume=root.exists(),
     ) as writer:
-        for number, episode in enumerate(np.unique(records[EPISODE])):
-            rows = records[records[EPISODE] == episode]
+        for number, episode in enumerate(np.unique(kept[EPISODE])):
+            rows = kept[kept[EPISODE] == episode]
             frames = {name: rows[name].copy() for name in names}
             if not (frames[TERMINAL].any() or frames[TIMEOUT].any()):
                 frames[TIMEOUT][-1] = 1  # cut short: its actor was killed
             if number >= writer.num_episodes:
                 writer.add_episode(frames, rows[STAMP])
-            driven = driven_by_expert(frames)
-            counts["episodes"] += 1
-            counts["interventions"] += int(driven[0]) + int(np.count_nonzero(driven[1:] & ~driven[:-1]))
-            counts["intervened"] += int(driven.sum())
-            counts["solved"] += int(frames[SUCCESS].any())
-    counts["labels"] = counts["intervened"]
-    counts["versions"] = len(np.unique(records[VERSION]))
-    return counts
+            counts += Counts.of(frames, practice=not done.with_help(quota))
+            done.add(counts.intervened - done.labels, False, quota)
+    return counts, len(np.unique(records[VERSION]))
 
 
 def tidy(folder: Path) -> None:

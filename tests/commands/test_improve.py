@@ -113,29 +113,32 @@ def test_who_learns_while_acting_leaves_a_bundle_that_is_served_as_any_other(sta
     praxon("eval", f"bundle={tmp_path / 'bundle'}", "episodes=1", f"run_dir={tmp_path / 'e'}")
 
 
-def test_when_the_labels_are_given_the_policy_practises_alone_and_is_told_what_failed(start, tmp_path):
-    gate = ["gate=random", "gate.rate=0.1", "gate.steps=6"]
+def test_when_the_labels_are_given_the_policy_practises_alone_and_what_was_solved_is_learned(start, tmp_path):
+    alone = ["gate=random", "gate.rate=1", "gate.steps=1000"]  # the expert solves what it is asked to help with
     practice = ["practice=3", "refit=solved"]
-    praxon(*start, "method=rlif", "rounds=1", *practice, *gate, *CRITICS, f"run_dir={tmp_path}")
+    praxon(*start, "method=rlif", "rounds=1", *practice, *alone, *CRITICS, f"run_dir={tmp_path}")
     dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
     episodes = []
     for number in range(dataset.num_episodes):
         part = dataset.episode_slice(number)
-        episodes.append(
-            {name: values[part].reshape(-1) for name, values in dataset.columns.items() if values[0].size == 1}
-        )
-    labels = np.cumsum([each["is_intervention"].sum() for each in episodes])
-    assert (labels[:-4] < 30).all()
-    assert labels[-4] >= 30  # the last with help
-    for each in episodes[-3:]:
+        numbers = {name: values[part] for name, values in dataset.columns.items() if values[0].size == 1}
+        episodes.append({name: values.reshape(-1) for name, values in numbers.items()})
+    helped, practised = episodes[:-3], episodes[-3:]
+    assert sum(each["is_intervention"].sum() for each in helped[:-1]) < 30
+    assert sum(each["is_intervention"].sum() for each in helped) >= 30
+    for each in helped:
+        assert each["next.success"][-1] == each["next.terminal"][-1] == 1
+    for each in practised:
         assert each["is_intervention"].sum() == 0
         solved = each["next.success"].any()
-        assert each["next.terminal"][-1] == 1  # judged, so that nothing follows
-        assert each["pre_intervention"][-1] == (not solved)
+        assert each["pre_intervention"][-1] == each["next.timeout"][-1] == (not solved)
     after = rounds_of(tmp_path)[1]
+    lengths = [len(each["next.success"]) for each in episodes]
     assert after["episodes"] == len(episodes)
-    solved = [each for each in episodes if each["next.success"].any()]
-    assert after["samples"] == sum(len(each["next.success"]) for each in solved)
+    assert (after["practice_episodes"], after["practice_steps"]) == (3, sum(lengths[-3:]))
+    assert after["intervention_rate"] == 1
+    solved = [length for each, length in zip(episodes, lengths, strict=True) if each["next.success"].any()]
+    assert 0 < after["samples"] == sum(solved) < sum(lengths)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +271,8 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["rounds=0"], "rounds is 0; at least 1"),
         (["labels=null"], "labels is null"),
         (["beta=2", "method=dagger"], "beta is 2; a probability"),
+        (["mixing.schedule=linear", "method=dagger"], "no schedule 'linear'. There are exponential, first, constant"),
+        (["mixing.steps=0", "method=dagger"], "a probability and at least one step are needed"),
         (["training.learning_rate=0"], "learning_rate is 0; it must be positive"),
         (["training.learning_rate=null"], "learning_rate is None; it must be positive"),
         (["operator=luck"], "There is no operator 'luck'"),
@@ -289,6 +294,7 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["method=rlif", "practice=-1"], "practice is -1; at least 0"),
         (["method=rlif", "practice=null"], "practice is null"),
         (["method=hg_dagger", "practice=2"], "practice is of rlif and hil_serl"),
+        (["method=rlif", "practice=2", "operator=gamepad"], "practice is of scripted operators"),
         (["method=rlif", "refit_beta=-1"], "refit_beta is -1"),
         (["method=hg_dagger", "classifier=nowhere"], "A classifier judges for rlif and hil_serl"),
         (["method=rlif", "env_steps=0"], "env_steps is 0"),

@@ -13,6 +13,7 @@ from praxon.sim.perturbation import PerturbedAgent
 from praxon.sim.recording import record_episode
 from praxon.sim.seeds import Purpose, episode_seeds
 from praxon.sim.task import Task
+from praxon.sim.world import Judgement
 from praxon.targets import load_option, load_target, options
 
 SEEDS = episode_seeds(Purpose.COLLECT, 0, 6)
@@ -145,6 +146,22 @@ def test_an_environment_that_ends_ends_the_episode_and_max_steps_limits_it():
     assert make_world(config("Endless-v0", max_steps=7)).run(Asks([0.0, 0.0]), 0).steps == 7
     with pytest.raises(ConfigError, match="have no end; task.max_steps=500"):
         make_world(config("Endless-v0"))
+
+
+def test_who_judges_instead_of_the_world_is_not_told_of_a_failure_where_the_world_ends_solved():
+    class NotYet:
+        def reset(self):
+            pass
+
+        def __call__(self, features):
+            return Judgement(0.0, False, {})
+
+    world, found = make_world(config(kwargs={"ends_when_solved": True})), []
+    world.run(world.expert(), SEEDS[0], judged=found.append)
+    assert (found[-1].ended, found[-1].success) == (True, True)
+    world.verdict = NotYet()
+    world.run(world.expert(), SEEDS[0], judged=found.append)
+    assert (found[-1].ended, found[-1].truncated, found[-1].success) == (False, True, False)
 
 
 def test_success_by_return_and_by_a_key_that_empties():

@@ -160,7 +160,7 @@ def test_a_touch_is_no_takeover(world):
     rollout, _, _ = helped(world, [*touches, {"mark": Mark.SUCCESS}], takeover_ticks=3)
     driven = rollout.frames["is_intervention"].reshape(-1)
     np.testing.assert_array_equal(driven, [0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0])
-    assert rollout.interventions == 1
+    assert rollout.counts.interventions == 1
 
 
 def test_silence_holds_still_and_keeps_control(world):
@@ -203,7 +203,7 @@ def test_a_device_that_drops_out_holds_the_world_whoever_drives(world, driven, c
 def test_a_device_that_is_away_when_an_episode_begins_is_waited_for(world):
     rollout, seen, _ = helped(world, [None, None, None, {}, {}, {"mark": Mark.SUCCESS}])
     assert len(seen) == 3  # the first, without a message; and two after the fourth read
-    assert rollout.intervened == 0
+    assert rollout.counts.intervened == 0
 
 
 def test_what_is_not_a_number_moves_nothing(world):
@@ -268,7 +268,7 @@ def test_with_nobody_at_the_device_it_asks_for_what_was_sent_last(world):
     rollout, seen, _ = helped(world, [*[{}] * 30, {"mark": Mark.SUCCESS}], Still(moving=0.01))
     # The filter lets these small steps pass: what is sent is what was asked for.
     np.testing.assert_allclose(rollout.frames["expert_action"][1:], np.stack([s.action for s in seen[:-1]]), atol=1e-6)
-    assert rollout.intervened == 0
+    assert rollout.counts.intervened == 0
 
 
 # -- the episode ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from praxon.errors import ConfigError, RobotError
 from praxon.learning.interactive.experience import Experience
-from praxon.learning.interactive.gates import Always, Discrepancy, Mixture, Moment, Never, Random, Stalled
+from praxon.learning.interactive.gates import Always, Discrepancy, Mixture, Moment, Never, Random, Stalled, mixture
 from praxon.learning.interactive.lessons import of_solved_episodes
 from praxon.learning.interactive.methods import method_of
 from praxon.learning.interactive.records import Step, before_takeovers, columns, driven_by_expert, record_features
@@ -148,6 +148,14 @@ def test_a_stall_is_waited_for_and_progress_gives_control_back():
     assert not any(moments(Stalled(patience=3), [0.99], count=20)[4:])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "shares"), [("exponential", [0.5, 0.25]), ("first", [1.0, 0.0]), ("constant", [0.5, 0.5])]
+)
+def test_mixtures_go_by_the_round_as_their_schedule_says(schedule, shares):
+    found = [mixture(schedule, beta=0.5, steps=8, number=number) for number in (1, 2)]
+    assert [(each.beta, each.steps) for each in found] == [(share, 8) for share in shares]
+
+
 def test_disagreement_takes_control_and_agreement_gives_it_back():
     gate = Discrepancy(1.0, back=0.5, steps=3)
     found = moments(gate, difference=[0.0, 1.1, 0.7, 0.7, 0.7, 0.4, 0.7], count=8)
@@ -185,8 +193,8 @@ def test_every_step_says_who_did_what(world):
     rollout = roll_out(world, agent, seed=0)
     frames = rollout.frames
     driven = frames["is_intervention"].reshape(-1).astype(bool)
-    assert 0 < rollout.intervened == driven.sum() < len(driven) == len(rollout.stamps_ns) == rollout.result.steps
-    assert rollout.interventions == driven[0] + np.count_nonzero(driven[1:] & ~driven[:-1])
+    assert 0 < rollout.counts.intervened == driven.sum() < len(driven) == len(rollout.stamps_ns) == rollout.result.steps
+    assert rollout.counts.interventions == driven[0] + np.count_nonzero(driven[1:] & ~driven[:-1])
     np.testing.assert_array_equal(frames["action"][driven], frames["expert_action"][driven])
     np.testing.assert_array_equal(frames["action"][~driven], frames["policy_action"][~driven])
     assert np.abs(frames["expert_action"] - frames["policy_action"]).max() > 0.01
@@ -210,7 +218,7 @@ def test_the_expert_alone_solves_it_and_the_episode_ends_there(world):
     rollout = roll_out(world, agent, seed=1)
     assert rollout.result.success
     assert rollout.frames["next.terminal"][-1, 0] == rollout.frames["next.success"][-1, 0] == 1
-    assert rollout.interventions == 1
+    assert rollout.counts.interventions == 1
     idle = SupervisedAgent(ChunkAgent(Towards(contract), world.contract), HoldAgent(), Never())
     failed = roll_out(world, idle, seed=1)
     assert not failed.result.success
@@ -218,15 +226,15 @@ def test_the_expert_alone_solves_it_and_the_episode_ends_there(world):
     assert failed.result.steps == world.step_limit
 
 
-def test_who_gives_up_says_that_time_ran_out_on_a_failure_and_says_nothing_of_what_was_solved(world):
+def test_who_gives_up_blames_what_time_ran_out_on_and_nothing_that_was_solved(world):
     contract = world.contract.with_chunk(horizon=8, num_execute=8)
     idle = SupervisedAgent(ChunkAgent(Towards(contract), world.contract), HoldAgent(), Never())
     waited, gave_up = (roll_out(world, idle, seed=1, gives_up=gives_up).frames for gives_up in (False, True))
     last = np.arange(len(gave_up["action"])) == len(gave_up["action"]) - 1
-    np.testing.assert_array_equal(gave_up["next.terminal"].reshape(-1) != 0, last)
     np.testing.assert_array_equal(gave_up["pre_intervention"].reshape(-1) != 0, last)
-    assert not gave_up["next.timeout"].any()
-    assert waited["next.timeout"][-1, 0] == 1
+    for frames in (waited, gave_up):  # time ran out either way, and something could have followed
+        np.testing.assert_array_equal(frames["next.timeout"].reshape(-1) != 0, last)
+        assert not frames["next.terminal"].any()
     assert not waited["pre_intervention"].any()
     np.testing.assert_array_equal(waited["action"], gave_up["action"])
     alone = SupervisedAgent(ChunkAgent(Towards(contract), world.contract), world.expert(), Always())

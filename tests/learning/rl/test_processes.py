@@ -14,7 +14,7 @@ import yaml
 
 from praxon.datasets.lerobot_reader import LeRobotDataset
 from praxon.errors import ConfigError
-from praxon.learning.rl.actor import EPISODE, JOURNAL, STAMP, STEP, step_dtype
+from praxon.learning.rl.actor import DISCARDED, EPISODE, JOURNAL, STAMP, STEP, step_dtype
 from praxon.learning.rl.decisions import TakeoverReward, decisions_of
 from praxon.learning.rl.journal import read_journal
 from praxon.learning.rl.learner import LIVE, Learner, Schedule
@@ -145,10 +145,17 @@ def test_killed_twenty_times_nothing_is_lost_and_nothing_is_there_twice(work, tm
     assert result["decisions"] == len(found)
     assert result["updates"] == int(0.5 * len(found))
     # And the same steps are the dataset.
-    counts = write_rollouts(tmp_path / "rollouts", tmp_path, world, policy.contract, {})
+    counts, versions = write_rollouts(tmp_path / "rollouts", tmp_path, world, policy.contract, {}, described.quota)
     dataset = LeRobotDataset(tmp_path / "rollouts")
-    assert dataset.num_frames == counts["env_steps"] == len(steps)
+    assert dataset.num_frames == counts.env_steps == len(steps)
+    assert versions == len(np.unique(steps["version"]))
     np.testing.assert_array_equal(dataset.columns["action"], steps["action"])
+    # What a person discarded is left out, and the next start is that episode's.
+    (tmp_path / DISCARDED).write_text("1\n3")
+    fewer, _ = write_rollouts(tmp_path / "fewer", tmp_path, world, policy.contract, {}, described.quota)
+    left = ~np.isin(steps[EPISODE], [1, 3])
+    assert fewer.env_steps == left.sum() < len(steps)
+    np.testing.assert_array_equal(LeRobotDataset(tmp_path / "fewer").columns["action"], steps["action"][left])
     tidy(tmp_path)
     assert not list(tmp_path.glob("*.journal"))
 

@@ -68,8 +68,17 @@ def test_demonstrations_and_what_the_policy_did_unaided_count_in_full_and_across
     by_hand = np.array([1, 1, 1, 1, 1, np.exp(-1), 1])
     np.testing.assert_allclose(found, by_hand / by_hand.mean(), rtol=1e-5)
     chosen = np.array([0, 5])
-    found = weights(ReturnWeights(TakeoverReward(), 0.9, 1.0), demonstrated, watched, chosen=chosen)
-    assert found[chosen].mean() == pytest.approx(1)
+    weighting = ReturnWeights(TakeoverReward(), 0.9, 1.0)
+    weights(weighting, demonstrated, watched, chosen=chosen)
+    drawn = torch.tensor([0, 0, 0, 5])  # whatever is drawn more often than the frames say
+    assert weighting({"index": drawn}, torch.zeros(4)).mean() == pytest.approx(1)
+
+
+def test_who_stays_where_the_task_is_solved_counts_as_who_gets_there():
+    lingering = episode([0, 0, 0, 0], solved=True)
+    lingering["next.success"] = np.array([[0], [1], [1], [1]])
+    found = weights(ReturnWeights(TaskReward(), 1.0, 3.0), Recordings(lingering))
+    np.testing.assert_allclose(found, 1.0, rtol=1e-6)
 
 
 def test_by_the_tasks_reward_episodes_that_solved_it_count_more_from_their_first_step():
