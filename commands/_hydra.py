@@ -75,10 +75,9 @@ def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
     lines = [docstring, "", f"usage: praxon {verb}{bare} [name=value ...]", "", "settings:"]
     text = (CONFIGS / f"{config_name(verb)}.yaml").read_text()
     own, groups = OmegaConf.create(text), _groups(verb)
-    for match in re.finditer(r"^(\w+):[ ]*([^#\n]*?)[ ]*(?:# (.*))?$", text, re.MULTILINE):
-        key, value, comment = match.groups()
-        if key not in ("defaults", "hydra", *groups) and (value or comment):
-            lines.append(f"  {f'{key}={value}':<28} {comment or ''}".rstrip())
+    for key, value, comment in _documented(text):
+        if key.partition(".")[0] not in ("defaults", "hydra", *groups) and (value or comment):
+            lines.append(f"  {f'{key}={value}' if value else key:<28} {comment}".rstrip())
     used = re.findall(r"^  - (?:override )?/?(\w+): (\w+)", text, re.MULTILINE)
     if used:
         lines += ["", "groups (settings of a group are reached with a dot, e.g. training.batch_size=64):"]
@@ -89,6 +88,22 @@ def help_text(verb: str, docstring: str, arguments: Sequence[str] = ()) -> str:
                 lines += _settings(group, default, own.get(group, {}))
         lines.append(f"  the settings of another choice: praxon {verb} <group>=<choice> --help")
     return "\n".join(lines)
+
+
+def _documented(text: str) -> list[tuple[str, str, str]]:
+    """The settings of a YAML, those one level down too: dotted key, value, and the comment behind it with the lines that go on."""
+    found: list[tuple[str, str, str]] = []
+    above = ""
+    for line in text.splitlines():
+        setting = re.match(r"^(  )?(\w+):[ ]*([^#]*?)[ ]*(?:# (.*))?$", line)
+        goes_on = re.match(r"^[ ]{3,}# (.*)$", line)
+        if setting:
+            inner, name, value, comment = setting.groups()
+            above = above if inner else name
+            found.append((f"{above}.{name}" if inner else name, value, comment or ""))
+        elif goes_on and found:
+            found[-1] = (*found[-1][:2], f"{found[-1][2]} {goes_on[1]}")
+    return found
 
 
 def _settings(group: str, name: str, own: Any) -> list[str]:
@@ -209,9 +224,11 @@ def _check_keys(verb: str, config: Config, overrides: list[Override], groups: se
             )
         elif key not in known:
             more = f" +{key}=... adds one that its class takes beyond these." if of_class else ""
+            above = key.rpartition(".")[0]
+            level = [name for name in known if name.rpartition(".")[0] == above and not name.endswith("._target_")]
             raise ConfigError(
                 f"'{verb}' has no setting '{key}'.{nearest(key, [*known, *groups])}{more} "
-                f"Settings: {', '.join(name for name in known if '.' not in name)}; see praxon {verb} --help."
+                f"Settings: {', '.join(level or (name for name in known if '.' not in name))}; see praxon {verb} --help."
             )
 
 

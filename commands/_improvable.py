@@ -35,10 +35,6 @@ def require_improvable(
 
     if method.online is None:
         require(
-            not config.practice,
-            f"practice is of rlif and hil_serl: {method.name} has nothing to learn from what nobody helped with.",
-        )
-        require(
             getattr(start.policy, "movable", True),
             f"This bundle's critics see as the policy below does, or choose its noise, and {method.name} would train it anew; "
             "rlif and hil_serl with refit=false leave it as it is.",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from praxon.learning.interactive.lessons import Lessons
     from praxon.learning.interactive.methods import Method, Online
     from praxon.learning.interactive.operators import Operator
+    from praxon.learning.rl.rounds import Progress
     from praxon.learning.trainer import Trainer
     from praxon.policies.base import Policy
     from praxon.policies.bundle import Bundle
@@ -56,10 +58,6 @@ class Improver:
         if config.classifier is not None:
             from praxon.learning.rl.success import load_classifier
 
-            require(
-                method.online is not None,
-                f"A classifier judges for rlif and hil_serl; method={method.name} needs none.",
-            )
             load_classifier(Path(str(config.classifier))).require(self.world.contract, "this world")
         if method.online is None:
             self.help = operator.at(self.world, config.skill, gate)
@@ -94,6 +92,7 @@ class Improver:
             _tidy(folder)
             return found
         folder.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
         result: dict[str, Any] = {"round": number}
         before, counts = {"labels_so_far": 0, "env_steps_so_far": 0}, Counts()
         if number == 0:
@@ -107,31 +106,40 @@ class Improver:
                     number, self.method.online, earlier / "bundle", folder
                 )
                 result["versions"] = versions
-                if self.lessons is not None:
-                    result |= self._train_below(number, bundle, folder)
-                _save(folder / "bundle", bundle, bundle.policy, self._said(number))
+                trained = {} if self.lessons is None else self._train_below(number, bundle, folder)
             else:
                 counts, report = self._watch(number, earlier / "bundle", folder / "rollouts")
                 result |= {"gate": report} if report else {}
                 bundle = load_bundle(earlier / "bundle")
-                result |= self._train_below(number, bundle, folder)
-                _save(folder / "bundle", bundle, bundle.policy, self._said(number))
+                trained = self._train_below(number, bundle, folder)
+            result |= trained
+            _save(folder / "bundle", bundle, bundle.policy, self._said(number, counts, trained))
         result |= asdict(counts)
         result["intervention_rate"] = round(counts.intervention_rate, 4)
         for name in ("labels", "env_steps"):
             result[f"{name}_so_far"] = before[f"{name}_so_far"] + result[name]
         evaluated = self._evaluate(folder)
         result |= {name: evaluated[name] for name in ("successes", "success_rate", "interval_95")}
+        result["seconds"] = round(time.perf_counter() - began, 2)
         write_json(kept, result)
         _tidy(folder)
         return result
 
-    def _said(self, number: int) -> str:
+    def _said(self, number: int, counts: "Counts", trained: dict[str, Any]) -> str:
         """What a card says of a round."""
-        config = self.config
+        config, method = self.config, self.method
+        gate = "" if config.gate is None else f", gate {str(config.gate['_target_']).rpartition('.')[2]}"
+        learned = ""
+        if method.online is not None:
+            refinement = str(config.refinement["_target_"]).rpartition(".")[2]
+            learned = f" Critics and refinement {refinement} ({config.learner.critics} critics), refit {config.refit}."
+        samples = (
+            f"{config.steps} steps on {trained['samples']} of its samples and the demonstrations" if trained else "none"
+        )
         return (
-            f"Round {number} of `praxon improve method={self.method.name}` from `{config.bundle}`, {config.labels} labels a round, "
-            f"expert of skill {config.skill}, seed {config.seed}."
+            f"Round {number} of `praxon improve method={method.name}` from `{config.bundle}`: {counts.episodes} episodes, "
+            f"{counts.labels} labels of an expert of skill {config.skill}{gate}, seed {config.seed}.{learned} Training of the "
+            f"policy: {samples}. What stands above is of the policy that was improved."
         )
 
     def _gate(self, number: int) -> "Gate":
@@ -178,6 +186,7 @@ class Improver:
             for line in ledger.lines:
                 counts += Counts.read(line)
                 gate.remember(line.get("notes", {}))
+            advance(completed=min(counts.labels, config.labels))
             while counts.episodes < EPISODES_AT_MOST and counts.labels < config.labels:
                 # Killed between writing an episode and noting it, the run finds it there already. What a script did, it does again
                 # to the bit, and the gate learns of it; a person would do something else.
@@ -244,8 +253,12 @@ class Improver:
         )
         with progress_bar(f"round {number}: act and learn", config.labels) as advance:
 
-            def told(steps: int, labels: int) -> None:
-                advance(completed=min(labels, config.labels), note=f"{steps} steps")
+            def told(now: "Progress") -> None:
+                solved = f"{now.solved}/{now.episodes} solved"
+                advance(
+                    completed=min(now.labels, config.labels),
+                    note=f"{now.steps} steps, {solved}; learned {now.updates} of {now.of} times",
+                )
 
             bundle, learned = learn_while_acting(loop, work, self.world.contract, told)
         about = {"improve": {"method": self.method.name, "round": number, "seed": config.seed}}

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import open_dict
 from rich.table import Table
 
-from praxon.commands._hydra import Config
+from praxon.commands._hydra import Config, compose_config
 from praxon.commands._improver import Improver
-from praxon.commands._run import Run, console, plain, require, require_numbers
+from praxon.commands._run import Run, console, log, plain, require, require_numbers
 from praxon.targets import load_option
 
 if TYPE_CHECKING:
@@ -42,26 +42,37 @@ def run(config: Config) -> dict[str, Any]:
 
     method = method_of(str(config.method))
     operator = build_part(plain(config.operator), Operator)
+    _require_of_method(config, method)
     gate = _gate(config, method, operator)
     run_dir = Path(str(config.run_dir)) if config.run_dir else None
     begun = run_dir is not None and (run_dir / "rounds").exists()
     require(
-        not begun or config.resume,
-        f"run_dir '{run_dir}' already holds rounds; resume=true goes on, another run_dir starts anew.",
-    )
-    require(
         begun or not config.resume,
         f"There is nothing to go on with in run_dir '{run_dir}'; without resume=true a run begins.",
     )
-    if begun and run_dir is not None:
+    if begun and config.resume and run_dir is not None:
         _require_same(config, run_dir / "config.yaml")
+        finished = len(list((run_dir / "rounds").glob("*/round.json"))) - 1
+        require(
+            config.rounds >= finished,
+            f"The run in '{run_dir}' has finished {finished} rounds, and rounds={config.rounds} was asked for; at least "
+            f"rounds={finished} is needed.",
+        )
     improver = Improver(config, method, gate, operator)
+    require(
+        not begun or config.resume,
+        f"run_dir '{run_dir}' already holds rounds; resume=true goes on, another run_dir starts anew.",
+    )
     work = Run("improve", config)
     work.start(replace=not begun)
     done: list[dict[str, Any]] = []
-    for number in range(config.rounds + 1):
-        done.append(improver.round(number, work.path / "rounds" / f"{number:02d}"))
-        _say(done[-1], config.eval_episodes)
+    try:
+        for number in range(config.rounds + 1):
+            done.append(improver.round(number, work.path / "rounds" / f"{number:02d}"))
+            _say(done[-1], config.eval_episodes)
+    except KeyboardInterrupt:
+        hint = f"The same command with resume=true run_dir={work.path} goes on."
+        raise KeyboardInterrupt(hint) from None
     final = work.path / "bundle"
     shutil.rmtree(final, ignore_errors=True)
     shutil.copytree(work.path / "rounds" / f"{config.rounds:02d}" / "bundle", final)
@@ -77,13 +88,29 @@ def run(config: Config) -> dict[str, Any]:
         "env_steps": done[-1]["env_steps_so_far"],
         "data": [str(path) for path in sorted((work.path / "rounds").glob("*/rollouts"))],
         "rounds": done,
-        "seconds": work.seconds,
+        "seconds": round(sum(each["seconds"] for each in done), 2),
     }
     work.finish(result)
-    _plot(done, work.path / "progress.png")
+    _plot(done, f"{method.name} on {result['task']}, expert of skill {config.skill}", work.path / "progress.png")
     _print(done)
     console.print(f"bundle in [bold]{final}[/bold], curves in {work.path / 'progress.png'}")
     return result
+
+
+OF_ONLINE = ("practice", "refit", "refit_beta", "env_steps", "engine", "classifier", "learner", "refinement")
+OF_MIXING = ("beta", "mixing")
+
+
+def _require_of_method(config: Config, method: "Method") -> None:
+    """Refuse what was chosen and would be ignored."""
+    usual = plain(compose_config("improve", []))
+    ignored = dict.fromkeys(() if method.online is not None else OF_ONLINE, "rlif and hil_serl")
+    ignored |= dict.fromkeys(() if method.name == "dagger" else OF_MIXING, "dagger")
+    for name, those in ignored.items():
+        require(
+            plain(config)[name] == usual[name],
+            f"The setting {name} is of {those}, and method={method.name} would ignore it.",
+        )
 
 
 def _gate(config: Config, method: "Method", operator: "Operator") -> "Gate | None":
@@ -132,10 +159,14 @@ def _require_same(config: Config, path: Path) -> None:
 
 
 def _say(done: dict[str, Any], episodes: int) -> None:
-    console.print(
+    said = (
         f"round {done['round']}: {done['successes']} of {episodes} solved; {done['labels_so_far']} labels so far, "
-        f"the expert drove {100 * done['intervention_rate']:.0f} % of {done['env_steps']} steps"
+        f"the expert drove {100 * done['intervention_rate']:.0f} % of {done['env_steps'] - done['practice_steps']} steps"
     )
+    if done["practice_episodes"]:
+        said += f"; {done['practice_episodes']} episodes of practice"
+    console.print(said)
+    log.info(said)
 
 
 def _print(done: list[dict[str, Any]]) -> None:
@@ -164,11 +195,11 @@ def _print(done: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _plot(done: list[dict[str, Any]], path: Path) -> None:
+def _plot(done: list[dict[str, Any]], title: str, path: Path) -> None:
     """Success over labels, takeovers and steps, with its interval, and how often the expert drove."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
     panels = figure.subplots(1, 4)
     over = {
         "labels of the expert": [each["labels_so_far"] for each in done],
@@ -184,4 +215,6 @@ def _plot(done: list[dict[str, Any]], path: Path) -> None:
     driven = [100 * each["intervention_rate"] for each in done[1:]]
     panels[3].plot([each["round"] for each in done[1:]], driven, marker="o")
     panels[3].set(xlabel="round", ylabel="steps the expert drove [%]", ylim=(0, 102))
+    panels[3].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title)
     figure.savefig(path, dpi=120)

@@ -144,10 +144,11 @@ def read_index(root: Path) -> DatasetIndex:
 def read_info(root: Path) -> dict[str, Any]:
     """info.json as it is; ``DatasetError`` where there is none or it is no mapping."""
     if not (root / layout.INFO).is_file():
-        raise DatasetError(
-            f"There is no dataset at '{root}' ({layout.INFO} is missing); praxon collect writes one, "
-            "praxon data convert makes one of other formats."
-        )
+        inside = root / "dataset"
+        advice = "praxon collect writes one, praxon data convert makes one of other formats"
+        if (inside / layout.INFO).is_file():
+            advice = f"there is one in '{inside}'"
+        raise DatasetError(f"There is no dataset at '{root}' ({layout.INFO} is missing); {advice}.")
     return read_json(root / layout.INFO)
 
 

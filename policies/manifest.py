@@ -69,6 +69,10 @@ def _read(path: Path, name: str, what: str) -> bytes:
     try:
         return (path / name).read_bytes()
     except FileNotFoundError as error:
-        raise BundleError(f"The {what} '{path}' lacks {name}; train or copy the {what} again.") from error
+        inside = path / what
+        advice = (
+            f"train or copy the {what} again" if not (inside / MANIFEST).is_file() else f"there is one in '{inside}'"
+        )
+        raise BundleError(f"The {what} '{path}' lacks {name}; {advice}.") from error
     except OSError as error:
         raise BundleError(f"The file {name} of {what} '{path}' cannot be read: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""What recordings say of themselves: reward, success, and how often a human took over."""
+"""What recordings say of themselves: reward, success, and how often an expert took over."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from praxon.datasets.measures.measured import Measure, Measured, Recorded, over_
 
 RETURN = Measure("return", "1", 1, "sum of the rewards")
 SUCCESS = Measure("success", "1", 1, "1 where any frame says that the task is done")
-INTERVENTION_SHARE = Measure("intervention_share", "1", 0, "share of the frames in which a human drove")
+INTERVENTION_SHARE = Measure("intervention_share", "1", 0, "share of the frames in which an expert drove")
 
 
 def measure_labels(dataset: Recorded) -> list[Measured]:

@@ -190,6 +190,7 @@ class PosteriorTransitionReweighting(Weighting):
         self.queue.push(candidate_BD[valid_B], seen["place"][valid_B], seen["index"][valid_B])
         self.step += 1
         weight_B = self._weights(score_B, valid_B)
+        normal_B = normalised(weight_B)
         if self.step > self.warmup:
             self.mean_weight += (float(weight_B.mean()) - self.mean_weight) / min(self.step - self.warmup, 100)
         self._metrics |= {
@@ -197,9 +198,9 @@ class PosteriorTransitionReweighting(Weighting):
             "saturated": float((weight_B >= 1 + self.alpha * (self.most - 1) - 1e-4).float().mean())
             if self.alpha
             else 0.0,
-            **{f"weight/{name}": value for name, value in self._sources.means(seen["index"], weight_B).items()},
+            **{f"weight/{name}": value for name, value in self._sources.means(seen["index"], normal_B).items()},
         }
-        return normalised(weight_B).to(losses.dtype)
+        return normal_B.to(losses.dtype)
 
     @torch.no_grad()
     def scores(self, seen: Mapping[str, Tensor], draws: int = 1) -> Tensor:

@@ -103,6 +103,7 @@ class Learner:
         self.capacity = capacity
         self.updates, self.read = 0, 0
         self.decisions = 0
+        self.figures: dict[str, float] = {}
         self._open: list[np.ndarray] = []
         self._rng = np.random.default_rng(seed)
         self._restore()
@@ -136,7 +137,6 @@ class Learner:
         """
         publisher = Publisher(self.folder / WEIGHTS)
         saved = time.monotonic()
-        figures: dict[str, Any] = {}
         with JournalWriter(self.folder / LIVE, self.transitions, self.capacity) as journal:
             known = read_journal(self.folder / LIVE, self.transitions)
             for record in known:
@@ -145,11 +145,12 @@ class Learner:
                 done = (self.folder / DONE).exists()
                 self._follow(journal, known, done)
                 if self.updates < self._allowed:
-                    figures = self.learner.update(self._draw)
+                    self.figures = self.learner.update(self._draw)
                     self.updates += 1
                     if self.updates >= self.schedule.first and self.updates % self.schedule.publish_every == 0:
                         version = publisher.publish(self.learned())
-                        told({"update": self.updates, "decisions": self.decisions, "version": version, **figures})
+                        counts = {"update": self.updates, "of": self._allowed, "decisions": self.decisions}
+                        told({**counts, "version": version, **self.figures})
                 elif done:
                     break
                 else:
@@ -159,7 +160,7 @@ class Learner:
                     saved = time.monotonic()
         self._save()
         publisher.publish(self.learned())
-        return {"updates": self.updates, "decisions": self.decisions, "skipped": self.skipped, **figures}
+        return {"updates": self.updates, "decisions": self.decisions, "skipped": self.skipped, **self.figures}
 
     def learned(self) -> dict[str, Tensor]:
         """What travels to the actor."""
@@ -220,7 +221,7 @@ class Learner:
 
     def _save(self) -> None:
         tensors = {**self.learned(), **self.learner.state()}
-        save_checkpoint(self.folder / CHECKPOINTS, Checkpoint(self.updates, tensors, {}))
+        save_checkpoint(self.folder / CHECKPOINTS, Checkpoint(self.updates, tensors, {"figures": self.figures}))
 
     def _restore(self) -> None:
         checkpoint = latest_checkpoint(self.folder / CHECKPOINTS)
@@ -229,7 +230,7 @@ class Learner:
         tensors = checkpoint.tensors
         self.policy.load_state_dict({n: t for n, t in tensors.items() if n.startswith(LEARNED)}, strict=False)
         self.learner.restore(tensors)
-        self.updates = checkpoint.step
+        self.updates, self.figures = checkpoint.step, checkpoint.state["figures"]
         self._rng = np.random.default_rng([self.seed, self.updates])
 
 

@@ -39,6 +39,8 @@ STOPPED = 130
 DEATHS_IN_A_ROW = 3
 """Of a process that got nowhere since the last, before the run is given up."""
 LOOK_EVERY_S = 0.2
+TAIL = 2000
+"""Bytes in which the last line of the curve is looked for."""
 MORE = 10_000
 """Steps by which the last episode may be longer than was asked for."""
 
@@ -277,16 +279,21 @@ def learn_there(folder: Path) -> None:
             metrics.flush()
 
         result = learner.run(told)
-    if "critic_loss" not in result:  # all updates were made before this process began
-        result = {**_last_told(folder), **result}
     replace_file(folder / RESULT, json.dumps(result).encode())
 
 
-def _last_told(folder: Path) -> dict[str, Any]:
-    """The last figures of a learner's curve."""
-    lines = (folder / METRICS).read_text().splitlines()
-    figures = json.loads(lines[-1]) if lines else {}
-    return {name: value for name, value in figures.items() if name not in ("update", "version")}
+def last_told(folder: Path) -> dict[str, Any]:
+    """The last figures of a learner's curve; none where there are none yet."""
+    path = folder / METRICS
+    if not path.exists():
+        return {}
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        lines = file.read().decode().split("\n")[:-1]  # behind the last line end there may be half a line
+    try:
+        return dict(json.loads(lines[-1])) if lines else {}
+    except ValueError:
+        return {}
 
 
 def read_work(folder: Path) -> Work:

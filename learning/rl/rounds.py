@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from praxon.contract import PolicyContract
 from praxon.datasets.lerobot_writer import LeRobotWriter
 from praxon.errors import BundleError
 from praxon.learning.interactive.counts import Counts
-from praxon.learning.interactive.records import IS_INTERVENTION, TERMINAL, TIMEOUT, record_features
+from praxon.learning.interactive.records import IS_INTERVENTION, SUCCESS, TERMINAL, TIMEOUT, record_features
 from praxon.learning.rl.actor import (
     EPISODE,
     JOURNAL,
@@ -25,7 +26,7 @@ from praxon.learning.rl.actor import (
     step_dtype,
 )
 from praxon.learning.rl.journal import read_journal
-from praxon.learning.rl.process import START, Work, supervise, write_work
+from praxon.learning.rl.process import START, Work, last_told, supervise, write_work
 from praxon.learning.rl.published import Subscriber
 from praxon.policies.build import build_policy_for
 from praxon.policies.bundle import Bundle, load_bundle, save_bundle
@@ -70,7 +71,7 @@ def save_refined(
 
 
 def learn_while_acting(
-    folder: Path, work: Work, contract: PolicyContract, told: Callable[[int, int], None]
+    folder: Path, work: Work, contract: PolicyContract, told: Callable[["Progress"], None]
 ) -> tuple[Bundle, dict[str, Any]]:
     """Run actor and learner in a folder that holds ``start``, to the end; goes on where they were.
 
@@ -78,7 +79,7 @@ def learn_while_acting(
         folder: theirs.
         work: what they do.
         contract: of the world.
-        told: (steps, labels) of the actor so far.
+        told: how far both are, now and then.
 
     Returns:
         The bundle they began with, and in it the weights that were learned; and figures of the learner.
@@ -86,7 +87,7 @@ def learn_while_acting(
     write_work(folder, work)
     bundle = load_bundle(folder / START)
     counted = Counted(folder, step_dtype(contract, bundle.contract.chunk.num_execute))
-    learned = supervise(folder, lambda: told(*counted()))
+    learned = supervise(folder, lambda: told(counted()))
     weights = Subscriber(folder / WEIGHTS).newer()
     if weights is None:
         raise BundleError(f"The learner left no sound weights in '{folder / WEIGHTS}'.")
@@ -94,24 +95,48 @@ def learn_while_acting(
     return bundle, learned
 
 
-class Counted:
-    """Steps and labels in a journal so far; reads each record once.
+@dataclass
+class Progress:
+    """How far actor and learner are.
 
     Args:
-        folder: of the journal.
+        steps, labels: of the actor.
+        solved, episodes: of the actor; the last may not be over.
+        updates, of: of the learner, and how many it has to make for what it has read.
+    """
+
+    steps: int = 0
+    labels: int = 0
+    solved: int = 0
+    episodes: int = 0
+    updates: int = 0
+    of: int = 0
+
+
+class Counted:
+    """Reads a folder's progress; each record of the journal once.
+
+    Args:
+        folder: of actor and learner.
         dtype: of a step.
     """
 
     def __init__(self, folder: Path, dtype: np.dtype) -> None:
-        self.path, self.dtype = folder / JOURNAL, dtype
-        self.steps, self.labels = 0, 0
+        self.folder, self.dtype = folder, dtype
+        self.progress = Progress()
 
-    def __call__(self) -> tuple[int, int]:
-        """Both."""
-        new = read_journal(self.path, self.dtype, self.steps)
-        self.steps += len(new)
-        self.labels += int(new[IS_INTERVENTION].sum())
-        return self.steps, self.labels
+    def __call__(self) -> Progress:
+        """Up to now."""
+        found = self.progress
+        new = read_journal(self.folder / JOURNAL, self.dtype, found.steps)
+        if len(new):
+            found.steps += len(new)
+            found.labels += int(new[IS_INTERVENTION].sum())
+            found.solved += int(new[SUCCESS].sum())  # an episode ends with the step that solves it
+            found.episodes = int(new[EPISODE][-1]) + 1
+        said = last_told(self.folder)
+        found.updates, found.of = said.get("update", 0), said.get("of", 0)
+        return found
 
 
 def write_rollouts(

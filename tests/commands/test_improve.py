@@ -293,10 +293,15 @@ def test_a_schedule_of_other_weights_is_left_out(start, tmp_path, capsys):
         (["method=rlif", "refit=[returns]"], "solved, returns, expert or false is needed"),
         (["method=rlif", "practice=-1"], "practice is -1; at least 0"),
         (["method=rlif", "practice=null"], "practice is null"),
-        (["method=hg_dagger", "practice=2"], "practice is of rlif and hil_serl"),
+        (["method=hg_dagger", "practice=2"], "practice is of rlif and hil_serl, and method=hg_dagger would ignore it"),
+        (["method=bc", "refit=expert"], "refit is of rlif and hil_serl"),
+        (["method=bc", "learner.gamma=0.9"], "learner is of rlif and hil_serl"),
+        (["method=bc", "refinement=dsrl"], "refinement is of rlif and hil_serl"),
+        (["method=rlif", "beta=0.1"], "beta is of dagger, and method=rlif would ignore it"),
+        (["method=rlif", "learner.gama=0.9"], "Settings: learner.gamma, learner.blame_steps"),
         (["method=rlif", "practice=2", "operator=gamepad"], "practice is of scripted operators"),
         (["method=rlif", "refit_beta=-1"], "refit_beta is -1"),
-        (["method=hg_dagger", "classifier=nowhere"], "A classifier judges for rlif and hil_serl"),
+        (["method=hg_dagger", "classifier=nowhere"], "classifier is of rlif and hil_serl"),
         (["method=rlif", "env_steps=0"], "env_steps is 0"),
         (["method=rlif", "skill=2"], "The expert's skill is 2"),
         (["method=hil_serl", "operator=keyboard"], "A window needs a display"),
@@ -314,6 +319,50 @@ def test_what_cannot_be_is_one_sentence(start, arguments, said, tmp_path, capsys
 
 
 QUICK = ["gate.hidden=16", "gate.novelty_steps=30", "gate.risk_steps=30", "gate.target_rate=0.05"]
+
+
+def test_who_learns_while_acting_goes_on_where_it_was_cut_short(start, tmp_path, monkeypatch, capsys):
+    from praxon.commands import eval as evaluation
+
+    settings = [
+        *start,
+        "method=rlif",
+        "rounds=1",
+        "practice=1",
+        "refit=expert",
+        "gate=random",
+        "gate.rate=0.1",
+        *CRITICS,
+    ]
+
+    def interrupted(*arguments, **more):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(None)
+        return real(*arguments, **more)
+
+    real, calls = evaluation.run, []
+    monkeypatch.setattr(evaluation, "run", interrupted)
+    praxon(*settings, f"run_dir={tmp_path}", expect=130)  # in the evaluation of the first round
+    assert f"resume=true run_dir={tmp_path} goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    dataset = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
+    learned = json.loads((tmp_path / "rounds" / "01" / "learned.json").read_text())
+    assert learned["critic_loss"] > 0
+    praxon(*settings, "resume=true", f"run_dir={tmp_path}")
+    again = LeRobotDataset(tmp_path / "rounds" / "01" / "rollouts")
+    np.testing.assert_array_equal(again.columns["action"], dataset.columns["action"])
+    assert json.loads((tmp_path / "rounds" / "01" / "learned.json").read_text()) == learned
+    assert rounds_of(tmp_path)[1]["env_steps"] == dataset.num_frames
+    # Fewer rounds than there are would put an older policy in the place of a newer one.
+    praxon(*settings[:-1], "resume=true", "rounds=1", f"run_dir={tmp_path}", expect=1)  # other critics
+    before = (tmp_path / "bundle" / "manifest.json").read_bytes()
+    praxon(*settings, "resume=true", "rounds=2", f"run_dir={tmp_path}")
+    after = (tmp_path / "bundle" / "manifest.json").read_bytes()
+    capsys.readouterr()
+    praxon(*settings, "resume=true", f"run_dir={tmp_path}", expect=1)
+    assert "has finished 2 rounds, and rounds=1 was asked for" in capsys.readouterr().err
+    assert before != after == (tmp_path / "bundle" / "manifest.json").read_bytes()
 
 
 def test_a_gate_that_learns_says_why_it_asked_and_survives_being_killed(start, tmp_path, monkeypatch):

@@ -178,7 +178,7 @@ def test_what_was_learned_comes_back(work, tmp_path):
         tmp_path,
         replace(described, env_steps=300),
         world.contract,
-        lambda steps, labels: told.append((steps, labels)),
+        lambda now: told.append((now.steps, now.labels, now.episodes, now.updates)),
     )
     after = bundle.policy.state_dict()
     assert learned["updates"] == int(0.5 * learned["decisions"]) > 0
