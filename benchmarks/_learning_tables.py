@@ -72,7 +72,7 @@ def rlif(result: dict[str, Any]) -> str:
     )
     return f"""## An expert who is no better
 
-`benchmarks/rlif.py`: `{result["task"]}`; ten demonstrations of an expert of that skill and the policy trained on them;
+`benchmarks/rlif.py`: `{result["task"]}`; ten demonstrations and the policy trained on them, the same for both skills;
 then {result["rounds"]} rounds of {result["labels"]} labels, with {result["steps"]} steps of training each. RLIF and HIL-SERL
 with `{result["more"]}`.
 {result["episodes"]} starts a seed, {len(result["seeds"])} seeds; differences on the same starts, in points.

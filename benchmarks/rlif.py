@@ -1,8 +1,8 @@
 """Learning from being corrected by somebody who is no better: BC, HG-DAgger, RLIF and HIL-SERL with the same budget of labels.
 
-The expert's hand has a skill, its judgement does not: the gate looks ahead. Each seed has ten demonstrations of an expert of that
-skill, a policy that was trained on them, and its own starts; all methods begin with that policy, and train as long in each round.
-RLIF and HIL-SERL practise alone besides, which costs no label, and learn again the episodes that were solved.
+The expert's hand has a skill, its judgement does not: the gate looks ahead. Each seed has ten demonstrations, a policy that was
+trained on them, and its own starts; all methods begin with that policy, and train as long in each round. RLIF and HIL-SERL practise
+alone besides, which costs no label, and learn again the episodes that were solved.
 
 usage: python benchmarks/rlif.py [--folder runs/rlif] [--task lift] [--skills 1.0 0.6] [--seeds 0 1] [--rounds 2]
            [--labels 250] [--steps 2500] [--episodes 200] [--ways ...] [--more "refinement=best_of_n ..."] [--workers 2]
@@ -61,11 +61,12 @@ def main() -> None:
         rows: dict[str, list[Any]] = {name: [] for name in ("expert", *asked.ways)}
         runs: dict[str, list[Any]] = {name: [] for name in asked.ways}
         for seed in asked.seeds:
-            start = begun(asked.folder / asked.task / str(skill) / str(seed), asked.task, skill, seed)
+            start = begun(asked.folder / asked.task / f"start_{seed}", asked.task, 1.0, seed)
+            runs_of = asked.folder / asked.task / f"skill_{skill}" / str(seed)
             last = [f"task={asked.task}", f"episodes={asked.episodes}", f"seed={seed}", f"workers={asked.workers}"]
-            rows["expert"].append(once(start / "expert", "eval", "agent=expert", f"skill={skill}", *last))
+            rows["expert"].append(once(runs_of / "expert", "eval", "agent=expert", f"skill={skill}", *last))
             for way in asked.ways:
-                folder = start / way.replace(",", "").replace(" ", "_")
+                folder = runs_of / way.replace(",", "").replace(" ", "_")
                 improved = once(folder, "improve", *settings(asked, way, start, skill, seed))
                 runs[way].append(run_of(improved))
                 bundle = [f"bundle={folder / 'bundle'}"]
