@@ -27,12 +27,18 @@ def ptr(result: dict[str, Any]) -> str:
         rows = [row for row in result["rows"].values() if row["data"] == kind]
         return "\n".join(
             f"| {row['way']} | {' / '.join(map(str, row['by_seed']))} | {row['successes']} of {row['episodes']} "
-            f"({interval(row)}) | {points(row) if row['way'] != 'uniform' else ''} |"
+            f"({interval(row)}) | {points(row) if row['way'] != 'uniform' else ''} | {mean(row, 'effective_share')} | "
+            f"{mean(row, 'saturated')} |"
             for row in rows
         )
 
+    def mean(row: dict[str, Any], name: str) -> str:
+        found = [each[name] for each in row["weights"] if name in each]
+        return f"{sum(found) / len(found):.2f}" if found else ""
+
     tables = "\n\n".join(
-        f"| {kind} | by seed | solved | over uniform |\n| --- | --- | --- | --- |\n{body(kind)}"
+        f"| {kind} | by seed | solved | over uniform | left | saturated |\n"
+        f"| --- | --- | --- | --- | --- | --- |\n{body(kind)}"
         for kind in dict.fromkeys(row["data"] for row in result["rows"].values())
     )
     task = result["task"].split("=")[-1]
@@ -41,7 +47,8 @@ def ptr(result: dict[str, Any]) -> str:
 `benchmarks/ptr.py --task "{result["task"]}"`: 80 demonstrations, 30 % of them with noise on the actions and 25 %
 ending early, and 20 episodes of an expert of skill 0.6, failures included; or 100 sound ones. {result["steps"]} steps of
 the flow policy, {len(result["seeds"])} seeds of data, training and starts, {result["episodes"]} starts a seed; differences
-on the same starts, in points.
+on the same starts, in points. Left: share of the samples that the weights leave in the last tenth of training; saturated:
+share of those with the largest weight.
 
 {tables}
 

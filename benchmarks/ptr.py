@@ -1,16 +1,17 @@
 """Whether PTR helps where demonstrations are bad, and harms where they are not.
 
 For each seed 80 demonstrations, of which 30 % get noise on their actions and 25 % end early, and 20 episodes of an expert of
-skill 0.6, failures included; and as many sound ones. Every way of weighting trains as long on both, and solves the same starts.
+skill 0.6, failures included; and as many sound ones. Every way of weighting trains as long, and solves the same starts.
 
 usage: python benchmarks/ptr.py [--folder runs/ptr] [--seeds 0 1 2] [--task pick_place] [--episodes 200] [--steps 3000]
-           [--ways ...] [--data ...] [--workers 2]
+           [--ways ...] [--clean-ways ...] [--workers 2]
        python benchmarks/ptr.py --task "metaworld task.env_name=pick-place-v3" --seeds 0 1
 
 What is there already, in the folder, is not done again. Keeps results/ptr_<task>.json.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ WAYS = {
     "PTR, centred": ["weighting=ptr", "weighting.centred=true"],
     "PTR of chunks, centred": ["weighting=ptr", "weighting.identify=chunk", "weighting.centred=true"],
 }
-DATA = ("corrupted", "clean")
+SAID = ("effective_share", "saturated", "identified")
+"""Share of the samples that the weights leave, of those with the largest weight, and of those whose future the scorer knew."""
+BAD = ("uniform", "trajectory (success)", "quality (action_spike, success)", "PTR", "PTR of chunks, centred")
+SOUND = ("uniform", "PTR")
 
 
 def main() -> None:
@@ -40,18 +44,21 @@ def main() -> None:
     )
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--data", nargs="+", default=list(DATA), choices=DATA)
+    parser.add_argument("--ways", nargs="*", default=list(BAD), choices=list(WAYS), help="on bad demonstrations")
+    parser.add_argument("--clean-ways", nargs="*", default=list(SOUND), choices=list(WAYS), help="on sound ones")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     rows: dict[str, dict[str, Any]] = {}
-    for kind in asked.data:
-        for way in asked.ways:
-            rows[f"{kind}, {way}"] = {"data": kind, "way": way, "results": []}
+    ways = {"corrupted": asked.ways, "clean": asked.clean_ways}
+    for kind, chosen in ways.items():
+        for way in chosen:
+            rows[f"{kind}, {way}"] = {"data": kind, "way": way, "results": [], "weights": []}
     for seed in asked.seeds:
-        datasets = {kind: data(asked, kind, seed) for kind in asked.data}
+        datasets = {kind: data(asked, kind, seed) for kind in ways if ways[kind]}
         for row in rows.values():
-            row["results"].append(trained(asked, row["way"], row["data"], datasets[row["data"]], seed))
+            result, weights = trained(asked, row["way"], row["data"], datasets[row["data"]], seed)
+            row["results"].append(result)
+            row["weights"].append(weights)
     print(record(f"ptr_{named(asked)}", {**settings(asked), "rows": summed(rows)}))
 
 
@@ -85,8 +92,10 @@ def data(asked: Any, kind: str, seed: int) -> list[Path]:
     return [worse, other / "dataset"]
 
 
-def trained(asked: Any, way: str, kind: str, datasets: list[Path], seed: int) -> dict[str, Any]:
-    """A training and the evaluation of it."""
+def trained(
+    asked: Any, way: str, kind: str, datasets: list[Path], seed: int
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """A training's evaluation, and what its weights were in the end."""
     name = f"{kind} {way}".replace(" ", "_").replace(",", "").replace("(", "").replace(")", "")
     folder = asked.folder / named(asked) / str(seed) / name
     listed = ",".join(map(str, datasets))
@@ -94,7 +103,15 @@ def trained(asked: Any, way: str, kind: str, datasets: list[Path], seed: int) ->
     once(folder, "train", *common, *WAYS[way])
     starts = [f"episodes={asked.episodes}", f"seed={seed}", f"workers={asked.workers}"]
     where = ["eval", f"bundle={folder / 'bundle'}", *f"task={asked.task}".split(), "serving={backend:openvino}"]
-    return once(folder / "evaluation", *where, *starts)
+    return once(folder / "evaluation", *where, *starts), weights_of(folder / "metrics.jsonl")
+
+
+def weights_of(metrics: Path) -> dict[str, float]:
+    """Means over the last tenth of a training's log of what its weighting said there."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    last = lines[-max(1, len(lines) // 10) :]
+    names = [name for name in SAID if name in last[-1]]
+    return {name: round(sum(line[name] for line in last) / len(last), 4) for name in names}
 
 
 def summed(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -108,6 +125,7 @@ def summed(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "way": row["way"],
             **success_summary(sum(solved), len(solved)),
             "by_seed": [sum(successes([result])) for result in row["results"]],
+            "weights": row["weights"],
             **difference(first, solved),
         }
     return found
