@@ -33,6 +33,8 @@ SHOWN = {
     "solved_episodes_found": "solved episodes found",
     "solved_episodes_called_too_early": "solved episodes called too early",
 }
+WRONG = ("unsolved_episodes_called_solved", "solved_episodes_called_too_early")
+"""Figures of what a learner would be paid for wrongly."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -187,6 +189,12 @@ def _print(result: dict[str, Any]) -> None:
         interval = f"{100 * low:.0f} to {100 * high:.0f} %" if figure["of"] else ""
         table.add_row(text, f"{figure['count']} of {figure['of']}", rate, interval)
     console.print(table)
+    wrong = [result["held_out"][name]["count"] for name in WRONG]
+    if any(wrong):
+        console.print(
+            f"It calls solved what is not, in {sum(wrong)} of the episodes that judge: a learner that is paid by it learns that. A higher "
+            "threshold=, more steps= and more failures to learn from would help."
+        )
     if not result["held_out"]["unsolved_episodes_called_solved"]["of"]:
         console.print(
             "No episode is unsolved to the end, so that nobody knows what the classifier makes of failures; praxon collect "
