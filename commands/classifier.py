@@ -192,8 +192,8 @@ def _print(result: dict[str, Any]) -> None:
     wrong = [result["held_out"][name]["count"] for name in WRONG]
     if any(wrong):
         console.print(
-            f"It calls solved what is not, in {sum(wrong)} of the episodes that judge: a learner that is paid by it learns that. A higher "
-            "threshold=, more steps= and more failures to learn from would help."
+            f"It calls solved what is not, in {sum(wrong)} of the episodes that judge: a learner that is paid by it learns that. "
+            "A higher threshold=, more steps= and more failures to learn from would help."
         )
     if not result["held_out"]["unsolved_episodes_called_solved"]["of"]:
         console.print(
