@@ -19,6 +19,8 @@ from _study import begun, difference, once, successes
 
 from praxon.sim.statistics import success_summary
 
+LONG = ("gate.gap=0.03", "gate.back=0.5", "gate.steps=8")
+"""The gate as it is where nothing is said."""
 WAYS = {
     "BC": ["method=bc"],
     "HG-DAgger": ["method=hg_dagger", "gate=value"],
@@ -26,6 +28,8 @@ WAYS = {
     "RLIF, random gate": ["method=rlif", "gate=random"],
     "HIL-SERL": ["method=hil_serl", "gate=value"],
     "RLIF, no practice": ["method=rlif", "gate=value", "practice=0"],
+    "HG-DAgger, long takeovers": ["method=hg_dagger", "gate=value", *LONG],
+    "RLIF, long takeovers": ["method=rlif", "gate=value", *LONG],
 }
 GATE = "gate.gap=0.06 gate.back=1.0 gate.steps=4"
 """Gives back soon: more of what the policy does by itself for the same labels."""
@@ -86,7 +90,7 @@ def settings(asked: Any, way: str, start: Path, skill: float, seed: int) -> list
     found = [f"bundle={start / 'start' / 'bundle'}", f"dataset={start / 'ten' / 'dataset'}"]
     found += [f"rounds={asked.rounds}", f"labels={asked.labels}", f"steps={asked.steps}", f"seed={seed}"]
     found += [f"skill={skill}", f"workers={asked.workers}", "training.tensorboard=false", *ALL.split()]
-    if way not in ("BC", "HG-DAgger"):
+    if not way.startswith(("BC", "HG-DAgger")):
         found += asked.more.split()
     if "gate=value" in WAYS[way]:
         found += asked.gate.split()
