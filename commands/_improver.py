@@ -134,8 +134,9 @@ class Improver:
             refinement = str(config.refinement["_target_"]).rpartition(".")[2]
             learned = f" Critics and refinement {refinement} ({config.learner.critics} critics), refit {config.refit}."
         samples = (
-            f"{config.steps} steps on {trained['samples']} of its samples and the demonstrations" if trained else "none"
+            f"{config.steps} steps on {trained['samples']} samples of this and earlier rounds" if trained else "none"
         )
+        samples += " and the demonstrations" if trained and self.demonstrations else ""
         return (
             f"Round {number} of `praxon improve method={method.name}` from `{config.bundle}`: {counts.episodes} episodes, "
             f"{counts.labels} labels of an expert of skill {config.skill}{gate}, seed {config.seed}.{learned} Training of the "
@@ -299,9 +300,6 @@ class Improver:
             torch.manual_seed(config.seed + number)
             policy = build_policy_for(bundle.config["policy"], bundle.contract)
             policy.configure_engine({k: v for k, v in bundle.policy.engine_settings().items() if k != "cache"})
-        padding = getattr(policy, "mask_padding", None)
-        if padding is not None and lessons.cut:
-            policy.mask_padding = True
         given, watched = self._windows(policy, number, folder)
         if not watched and not given and self.method.online is not None:
             return bundle.policy, {}  # what was learned while acting stands
@@ -310,6 +308,9 @@ class Improver:
             "There is nothing to learn from: nobody took over, and no demonstrations were given (dataset=<folder>). A gate that "
             "takes over sooner would do.",
         )
+        padding = getattr(policy, "mask_padding", None)
+        if padding is not None and lessons.cut:
+            policy.mask_padding = True
         parts = {**given, **watched}
         windows = JoinedWindows(list(parts.values()))
         if config.fresh:
